@@ -21,6 +21,7 @@ NAMES = (
     "chip",
     "rechip",
     "draft",
+    "review",
     "train",
     "predict",
     "evaluate",

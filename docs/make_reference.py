@@ -67,6 +67,7 @@ TABLES = (
     ("[eval]", "EvalTable", ""),
     ("[bundle]", "BundleTable", ""),
     ("[draft]", "DraftTable", ""),
+    ("[suggest]", "SuggestTable", ""),
 )
 
 

@@ -5,13 +5,13 @@ A rule names its stage by dotted path and holds the version of the stage, so pla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rvbuild.rules import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
 from rvbuild.rules.common import Artifact, Project, places, prepare
-from rvbuild.rules.drafts import draft, draft_eval, features, head, sums
+from rvbuild.rules.drafts import draft, draft_eval, features, head, suggestions, sums, suspects
 from rvbuild.rules.protocol import Rule
-from rvbuild.stages.names import on_request
+from rvbuild.stages.names import asked_for, on_request
 
 __all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
@@ -31,6 +31,8 @@ RULES: Mapping[str, Rule] = {
     "head": head,
     "draft": draft,
     "draft_eval": draft_eval,
+    "suspects": suspects,
+    "suggestions": suggestions,
 }
 
 #: Stages that only run by their own command, never as part of a build.
@@ -43,7 +45,9 @@ PRELOAD = ("numpy", "rasterio", "shapely", "fiona", "rvbuild.checks.scene", "rvb
 SHOWN = ("index.html", "labels.tif", "eval.md", "eval.json", "curves.svg", "contact.png", "stats.json")
 
 
-def artifacts(project: Project, code: Mapping[str, str] | None = None, requested: bool = False) -> list[Artifact]:
+def artifacts(
+    project: Project, code: Mapping[str, str] | None = None, requested: Collection[str] = ()
+) -> list[Artifact]:
     """Return all artifacts of `project`, each after its dependencies.
 
     Parameters
@@ -51,13 +55,21 @@ def artifacts(project: Project, code: Mapping[str, str] | None = None, requested
     project : Project
     code : mapping, optional
         Stage -> digest of its code, for stages whose code differs from the released one; see `lock`.
-    requested : bool
-        Whether those of stages that are no part of `build` are wanted, too.
+    requested : collection of str
+        The commands that are no part of `build` whose artifacts are wanted, too, with all that these need.
     """
     tags = code or {}
-    return [
+    every = [
         artifact
         for stage, rule in RULES.items()
         if requested or not on_request(stage)
         for artifact in rule.artifacts(project, tags.get(stage, ""))
     ]
+    if not requested:
+        return every
+    needed: set[str] = set()
+    for artifact in reversed(every):
+        stage = artifact.stage
+        if artifact.name in needed or not on_request(stage) or asked_for(stage, requested):
+            needed |= {artifact.name, *artifact.needs()}
+    return [artifact for artifact in every if artifact.name in needed]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rvbuild.rules.common import Artifact, Product, Project, Scene, classes, folder, name, packages, user_code
+from rvbuild.rules.common import Artifact, Demand, Product, Project, Scene, classes, folder, name, packages, user_code
 from rvbuild.rules.infer import model, trained
 from rvbuild.settings.image import ImageSettings, LayerSettings
 from rvbuild.settings.predict import PredictSettings
@@ -42,7 +42,7 @@ def _first(project: Project) -> Scene | None:
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the bundle."""
-    first = _first(project)
+    first, onnx = _first(project), project.file.bundle.onnx
     yield Artifact(
         name=name("bundle", project.name),
         project=project.name,
@@ -50,7 +50,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings=settings(project),
+        settings={**settings(project), "onnx": True} if onnx else settings(project),
         inputs=(
             model(project),
             Product("stats", name("analyze", project.name)),
@@ -63,6 +63,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         packages=packages(project),
         hints={"trained": trained(project)},
         writes=WRITES,
+        resource="torch" if onnx else "cpu",
+        demand=Demand(cores=None) if onnx else Demand(),
     )
 
 

@@ -37,6 +37,7 @@ from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.data.settings import CheckSettings
 from rvbuild.stages.evaluate.scene import EvalStageSettings
 from rvbuild.stages.infer import InferStageSettings
+from rvbuild.stages.names import ON_REQUEST
 from rvbuild.stages.report.scene import PictureSettings
 from rvbuild.tasks.settings import DeriveSettings
 
@@ -245,7 +246,10 @@ def test_rules_give_stages_the_settings_that_they_declare(project: str, workspac
     path = workspace / "p.toml"
     path.write_text(PROJECTS[project])
     loaded = load(path, environ={})
-    artifacts = [*rules.artifacts(loaded), *(a for rule in rules.ASIDE.values() for a in rule.artifacts(loaded, ""))]
+    artifacts = [
+        *rules.artifacts(loaded, requested=ON_REQUEST),
+        *(a for rule in rules.ASIDE.values() for a in rule.artifacts(loaded, "")),
+    ]
     assert len(artifacts) > 8
     for artifact in artifacts:
         validator(of_task(declared(artifact.run), loaded.task))(settings_of(artifact))
@@ -352,7 +356,7 @@ def test_there_are_tables_with_settings() -> None:
     others = {table.__name__ for table in tables() if table not in WITH_SETTINGS}
     assert others == {
         *("ProjectFile", "ProjectTable", "ClassTable", "BundleTable"),
-        *("ScenesTable", "PatternTable", "SplitTable", "SceneTable", "LayerTable", "DraftTable"),
+        *("ScenesTable", "PatternTable", "SplitTable", "SceneTable", "LayerTable", "DraftTable", "SuggestTable"),
         *("BoxFileTable", "CocoTable", "VocTable", "CsvTable"),
     }, "a table of stage settings declares their type as what `stage_settings` returns"
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rvbuild.learn.encoders.encoder import EncoderSettings
     from rvbuild.stages.draft.settings import FeaturesSettings
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.draft.features:run"
 CODE = ("rvbuild.stages.draft.features", "rvbuild.learn.encoders.*")
 WRITES = ("features.npy", "features.json", "valid.npy")

@@ -35,8 +35,8 @@ WRITES = ("sums.json", "blocks.json", "totals.npy", "row-*.npy")
 
 def summed(project: Project) -> list[Scene]:
     """Return the training scenes, by id."""
-    found = (scene for scene in project.scenes if scene.split == "train" and scene.labels is not None)
-    return sorted(found, key=lambda scene: scene.id)
+    labelled = (scene for scene in project.scenes if scene.split == "train" and scene.labels is not None)
+    return sorted(labelled, key=lambda scene: scene.id)
 
 
 def totals(project: Project, scene: Scene) -> Product:

@@ -75,7 +75,7 @@ class Answer:
 
 
 class _Listing(NamedTuple):
-    found: Signature
+    state: Signature
     listed_at: int  # ns
     names: list[tuple[str, str]]  # (in lower case, original), sorted
 
@@ -127,7 +127,7 @@ class Companions:
 
     def listed(self) -> dict[str, int]:
         """Return the directories that were searched for files, with their mtime_ns before the search."""
-        return {path: listing.found.mtime_ns for path, listing in self._listings.items() if listing is not None}
+        return {path: listing.state.mtime_ns for path, listing in self._listings.items() if listing is not None}
 
     def appeared(self, path: Path) -> tuple[Path, ...]:
         """Return the files that belong to a raster or vector file now, and did not when it was first asked about."""
@@ -158,7 +158,7 @@ class Companions:
             if listing is None or state is None:
                 if listing is not None or state is not None or folder not in self._listings:
                     return False
-            elif listing.found != state or is_racy(state, listing.listed_at):
+            elif listing.state != state or is_racy(state, listing.listed_at):
                 return False
         return True
 

@@ -242,7 +242,7 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
         into = Path(name)
         settings = open_bundle(bundle, into)
         settings["predict"]["device"] = device
-        require_permission(bundle, read_info(into / DESCRIPTION), settings["image"], allow_code)
+        require_permission(bundle, read_info(into / DESCRIPTION), settings["image"], allow_code, allow_code)
         predictor = load_predictor(into / WEIGHTS, into / DESCRIPTION, device, run_embedded_code=allow_code)
     return Model(predictor, settings, context, bundle)
 

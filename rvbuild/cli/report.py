@@ -256,13 +256,14 @@ def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[st
     lines = []
     for rank in sorted(best):
         paths = best[rank]
-        lines += [f"  {_from_here(root / p)}" for p in paths[:4]]
+        lines += [f"  {from_here(root / p)}" for p in paths[:4]]
         if len(paths) > 4:
             lines.append(f"  … and {len(paths) - 4} more like it")
     return lines
 
 
-def _from_here(path: Path) -> str:
+def from_here(path: Path) -> str:
+    """Return a path relative to the current directory, if it is in it."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

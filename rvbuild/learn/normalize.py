@@ -231,11 +231,26 @@ class Normalizer:
         """
         device = device or torch.device("cpu")
         raw = upload(_tensor(images), device)
-        # The steps of "stats" lie where they lie in float64.
-        wide = self.kind == "stats" or (self.kind != "scale" and raw.dtype in _WIDE)
-        work = torch.float64 if wide else torch.float32
-        out = torch.empty(raw.shape, dtype=work, device=device, memory_format=torch.channels_last)
+        out = torch.empty(raw.shape, dtype=self.work_type(raw.dtype), device=device, memory_format=torch.channels_last)
         out.copy_(raw)
+        self.steps(out)
+        out = out.to(torch.float32)
+        if raw.dtype.is_floating_point:
+            out.nan_to_num_(0.0)
+        if valid is not None:
+            mask = upload(_tensor(valid), device)
+            out.masked_fill_(~(mask if mask.dim() == 4 else mask.unsqueeze(1)), 0.0)
+        return out
+
+    def work_type(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the type to compute in for raw values of a type."""
+        # The steps of "stats" lie where they lie in float64.
+        wide = self.kind == "stats" or (self.kind != "scale" and dtype in _WIDE)
+        return torch.float64 if wide else torch.float32
+
+    def steps(self, out: torch.Tensor) -> torch.Tensor:
+        """Normalise raw values of the type `work_type` in place, and return them; nothing is said of valid pixels."""
+        device, work = out.device, out.dtype
         if self.kind == "scale":
             out.div_(self._max)
         else:
@@ -250,12 +265,6 @@ class Normalizer:
         if self._standard is not None:
             mean, std = self._standard
             out.sub_(mean.to(device, work)).div_(std.to(device, work))
-        out = out.to(torch.float32)
-        if raw.dtype.is_floating_point:
-            out.nan_to_num_(0.0)
-        if valid is not None:
-            mask = upload(_tensor(valid), device)
-            out.masked_fill_(~(mask if mask.dim() == 4 else mask.unsqueeze(1)), 0.0)
         return out
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rvbuild import tasks
 from rvbuild.files import budget
-from rvbuild.geo.classes import Classes
+from rvbuild.geo.classes import NamedClasses
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.labels.boxes import open_boxes
 from rvbuild.geo.labels.cells import RasterCells
@@ -74,7 +74,14 @@ class LabelObject:
 
 
 def read_objects(
-    task: str, files: Sequence[Path], settings: LabelSettings, *, grid: Grid, classes: Classes, null_id: int
+    task: str,
+    files: Sequence[Path],
+    settings: LabelSettings,
+    *,
+    grid: Grid,
+    classes: NamedClasses,
+    null_id: int,
+    rasters: bool = True,
 ) -> list[LabelObject]:
     """Read the labels of a scene as objects, in the order of the files.
 
@@ -84,6 +91,8 @@ def read_objects(
         The name of the task.
     files, settings, grid, classes, null_id
         As for `rvbuild.tasks.protocol.Task.labels`.
+    rasters
+        Whether the objects in label rasters are wanted, too.
 
     Raises
     ------
@@ -103,11 +112,13 @@ def read_objects(
         objects, first = [], 0
         for paths, part in split(files, settings["parts"]):
             if part["kind"] == "raster":
-                objects += _regions(paths, part, grid, classes, null_id, first)
+                objects += _regions(paths, part, grid, classes, null_id, first) if rasters else []
             else:
                 objects += _features(paths, part, grid, classes, null_id, first)
             first += len(paths)
         return objects
+    if not rasters:
+        return []
     raster = cast(RasterLabelSettings | RasterCellSettings, settings)
     if "cells" in raster:
         return list(_cells(files, raster, grid, classes, null_id))
@@ -118,7 +129,7 @@ def _features(
     files: Sequence[Path],
     settings: AnyVectorSettings,
     grid: Grid,
-    classes: Classes,
+    classes: NamedClasses,
     null_id: int,
     first: int = 0,
 ) -> list[LabelObject]:
@@ -132,7 +143,7 @@ def _features(
 
 
 def _regions(
-    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int, first: int = 0
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: NamedClasses, null_id: int, first: int = 0
 ) -> list[LabelObject]:
     """Return the areas of connected pixels of one class; diagonal neighbours are not connected."""
     ids = class_pixels(files, settings, grid, classes, null_id)
@@ -143,7 +154,7 @@ def _regions(
 
 
 def class_pixels(
-    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: ReadRasterSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> NDArray[np.uint8]:
     """Return the class ids of the pixels of a scene by label rasters: (H, W) uint8.
 
@@ -162,7 +173,7 @@ def class_pixels(
 
 
 def _cells(
-    files: Sequence[Path], settings: RasterCellSettings, grid: Grid, classes: Classes, null_id: int
+    files: Sequence[Path], settings: RasterCellSettings, grid: Grid, classes: NamedClasses, null_id: int
 ) -> Iterator[LabelObject]:
     """Yield the cells of the grid with a class, clipped to the scene."""
     side = settings["cells"]["cell_px"]

@@ -52,9 +52,10 @@ FIELDS: Mapping[str, type] = {
     "note": str,
     "label_digest": str,
     "proposed_px": str,
+    "label_px": str,
 }
-"""The columns. The last two are for `rvbuild review --apply`: what the label was, and the proposed outline as JSON,
-rings of (column, row)."""
+"""The columns. The last three are for `rvbuild review --apply`: what the label was, and as JSON, rings of (column,
+row), the outline that is proposed and, in label rasters, the area that is suspected."""
 
 _OF_USERS = ("verdict", "note")
 _KEPT_IF_DECIDED = (*_OF_USERS, "proposed_class")
@@ -173,6 +174,7 @@ def values_of(row: Row, decision: Decision = UNDECIDED) -> dict[str, Any]:
     """Return the values of a row, by column."""
     suspect = row.suspect
     proposed: Rings | None = suspect.proposed_polygon
+    in_raster = suspect.source is not None and suspect.source.place is None
     return {
         "id": suspect.id,
         "scene": suspect.scene,
@@ -189,6 +191,7 @@ def values_of(row: Row, decision: Decision = UNDECIDED) -> dict[str, Any]:
         "note": decision.note,
         "label_digest": row.digest,
         "proposed_px": None if proposed is None else json.dumps(proposed, separators=(",", ":")),
+        "label_px": json.dumps(suspect.polygon, separators=(",", ":")) if in_raster else None,
     }
 
 
@@ -248,6 +251,8 @@ def _renew(path: Path, made: Path) -> None:
         earlier = verdicts.decisions(database, EARLIER)
         for name, made_table in tables.items():
             table = geopackage.feature_table(database, path, name)
+            for column in set(made_table.columns) - set(table.columns):  # an earlier release had fewer
+                database.execute(f"alter table {name} add column {geopackage.quoted(column)} text")
             for contents in ("gpkg_geometry_columns", "gpkg_contents"):
                 database.execute(
                     f"update {contents} set srs_id = ? where table_name = ?", (made_table.srs_id, table.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
+from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run import doit
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.machine import this_machine
@@ -49,6 +50,10 @@ class Order:
         Whether to run stages in this process, one at a time.
     trust : bool
         Whether the user trusts the code of the workspace.
+    checks_after : bool
+        Whether files are checked after the build instead of before. For builds that take less time than the checks.
+    also : tuple of str
+        Stages that are built beside it.
     """
 
     stage: str
@@ -58,6 +63,8 @@ class Order:
     always_make: bool = False
     inline: bool = False
     trust: bool = False
+    checks_after: bool = False
+    also: tuple[str, ...] = ()
 
     def parallel_jobs(self) -> int:
         """Return the number of artifacts that are built in parallel."""
@@ -96,7 +103,7 @@ class Planned:
         Raises
         ------
         ProjectError
-            All problems of the files that would be read, unless `order.keep_going`.
+            All problems of the files that would be read, unless `order.keep_going` or `order.checks_after`.
         UsageError
             The code of the workspace is not allowed to run.
         """
@@ -108,14 +115,18 @@ class Planned:
         ]
         trust.require(session.workspace.root, pending, order.trust, reporter.note, ask)
         jobs = order.parallel_jobs()
-        memory: dict[str, int] = {}
-        if pending:
-            from rvbuild.session.checking.findings import before_build  # imports all checks
 
-            memory = before_build(session, self.closure, order.keep_going, jobs, reporter.note)
+        def check(keep_going: bool) -> dict[str, int]:
+            if not pending:
+                return {}
+            from rvbuild.session.checking.findings import check_build  # imports all checks
+
+            return check_build(session, self.closure, pending, keep_going, jobs, reporter.note)
+
+        memory = {} if order.checks_after else check(order.keep_going)
         builder = Builder(session.plan, session.executor, reporter, this_machine(memory_bytes()), memory)
         try:
-            to_do = builder.to_do(a.name for a in self.wanted)
+            to_do = _edited_first(builder.to_do(a.name for a in self.wanted), session.plan)
             if not gc.isenabled():  # only the command disables it; other programs manage their own garbage
                 gc.freeze()  # the plan stays alive
                 gc.enable()
@@ -125,6 +136,8 @@ class Planned:
             raise
         for artifact in self.closure:
             builder.skip(artifact.name, "not reached: the run stopped after a failure")
+        if order.checks_after:
+            check(True)
         outcomes = [builder.outcomes[a.name] for a in self.closure]
         if any(outcome.did is not Did.FRESH for outcome in outcomes):
             from rvbuild.session.checking import missing_classes
@@ -184,11 +197,19 @@ def planned(
         ) as session,
     ):
         wanted = session.requested(order.stage, order.scenes)
+        wanted += [a for a in session.artifacts if a.stage in order.also]
         closure = session.plan.closure(a.name for a in wanted)
         _require_files(session, closure)
         session.workspace.sweep()
         session.plan.examine(closure)
         yield Planned(session, order, wanted, closure)
+
+
+def _edited_first(artifacts: Sequence[Artifact], plan: Plan) -> list[Artifact]:
+    """Return artifacts in the order of projects and stages, but of each stage those of edited scenes first."""
+    edited = {(a.project, a.scene) for a in artifacts if plan[a.name].decision.state is State.STALE}
+    places = {stage: place for place, stage in enumerate(dict.fromkeys((a.project, a.stage) for a in artifacts))}
+    return sorted(artifacts, key=lambda a: (places[a.project, a.stage], (a.project, a.scene) not in edited))
 
 
 def scenes_of(projects: Sequence[Project], scenes: Collection[str]) -> frozenset[str]:

@@ -46,12 +46,13 @@ def predict_files(
     *,
     allow_code: bool = False,
     inline: bool = False,
+    engine: str = "auto",
 ) -> list[Path]:
     """Predict images with a bundle; return the files written into the directory `into`."""
     # Virtual files may only refer to files in their own directory.
     environment = {**variables.for_workers(os.environ), **rules.places(None, ())}
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
-    job = Job("rvbuild.stages.bundle.predict:predict_images", kwargs, "torch")
+    job = Job("rvbuild.stages.bundle.predict:predict_images", {**kwargs, "engine": engine}, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
         executor = new_executor(environment, Path(logs), inline=inline)
         try:

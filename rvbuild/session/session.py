@@ -23,8 +23,8 @@ from rvbuild.rules import lock, own_rules
 from rvbuild.rules.common import name
 from rvbuild.rules.protocol import HasCode
 from rvbuild.session import trust as workspace_trust
-from rvbuild.session.names import belongs
-from rvbuild.stages.names import on_request
+from rvbuild.session.names import belongs, stages_of
+from rvbuild.stages.names import ON_REQUEST, on_request
 
 
 @dataclass
@@ -194,13 +194,18 @@ def all_artifacts(
 ) -> list[Artifact]:
     """Return the artifacts of all `projects`; `with_own_rules` runs their own rules and includes their artifacts.
 
-    Artifacts of stages that are not part of `build` are included if they are `requested`, or if a draft exists.
+    Artifacts of stages that are not part of `build` are included if they are `requested`, or if their command has
+    made something.
     """
     artifacts: list[Artifact] = []
     tags = {task: code_tags(task, workspace) for task in sorted({p.task for p in projects})}
     for project in projects:
-        drafted = requested or workspace.state.record(name("head", project.name)) is not None
-        ours = rules.artifacts(project, tags[project.task], drafted)
+        commands = [
+            command
+            for command in ON_REQUEST
+            if requested or any(workspace.state.record(name(stage, project.name)) for stage in stages_of(command))
+        ]
+        ours = rules.artifacts(project, tags[project.task], commands)
         artifacts += own_rules.artifacts(project, ours) if with_own_rules and project.rules else ours
     return artifacts
 

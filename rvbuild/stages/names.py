@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Literal, TypeAlias, get_args
+
+Engine: TypeAlias = Literal["auto", "torch", "onnxruntime"]
+"""What computes the network of a bundle: `auto` is torch where it is installed, and else onnxruntime."""
+
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
 COMMANDS = {
     "analyze": "Compute statistics of the bands of the training scenes.",
     "chip": "Cut chips of imagery and labels from training and validation scenes.",
@@ -11,22 +19,31 @@ COMMANDS = {
     "bundle": "Package the model for prediction elsewhere.",
     "report": "Write one page with the evaluation, curves, chips, and a picture of each predicted scene.",
     "draft": "Map all scenes in seconds by a model in closed form, and after each edit of labels.",
+    "review": "List the labels that are probably wrong, and the objects that probably lack one.",
+    "suggest": "List the windows to label next, and write them as polygons to digitise in.",
 }
 """The commands that build stages, in the order of the work, each with its line of `--help`."""
 
 PARTS = {
     "predict": ("infer", "predict", "mosaic"),
     "draft": ("features", "sums", "head", "draft", "draft_eval"),
+    "review": ("suspects",),
+    "suggest": ("suggestions",),
 }
 """The stages that a command does together, where it is more than the one of its name."""
 
 STAGES = tuple(stage for command in COMMANDS for stage in PARTS.get(command, (command,)))
 """All stages, in the order of the work; each has a rule in `rvbuild.rules.RULES`."""
 
-ON_REQUEST = ("draft",)
+ON_REQUEST = ("draft", "review", "suggest")
 """The commands whose stages are no part of `build`: they are built by their command, or one that names them."""
 
 
 def on_request(stage: str) -> bool:
     """Tell whether a stage or a command is no part of `build`."""
     return any(stage in (command, *PARTS.get(command, ())) for command in ON_REQUEST)
+
+
+def asked_for(stage: str, commands: Collection[str]) -> bool:
+    """Tell whether some of the commands that are no part of `build` make a stage."""
+    return any(stage in PARTS.get(command, (command,)) for command in commands)

@@ -46,7 +46,11 @@ class Network:
 
     def __call__(self, images: np.ndarray, valid: np.ndarray | None) -> Any:
         """Predict one batch."""
-        return self._task.forward(self.module, self._normalizer(images, valid, self._device))
+        return self._task.forward(self.module, self.normalized(images, valid))
+
+    def normalized(self, images: np.ndarray, valid: np.ndarray | None) -> torch.Tensor:
+        """Return a batch as the network takes it."""
+        return self._normalizer(images, valid, self._device)
 
 
 def load_network(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from rvbuild.errors import ModelError
 from rvbuild.learn.backend import load_backend
 from rvbuild.learn.model_files import ModelInfo, read_info, require_named
 from rvbuild.settings.train import TrainedSettings
+from rvbuild.stages.names import Engine
+from rvbuild.stages.onnx_network import ONNX, load_onnx
 
 
 class Predictor(Protocol):
@@ -47,25 +51,52 @@ def load_predictor(
     *,
     trained: TrainedSettings | None = None,
     run_embedded_code: bool = False,
+    engine: Engine = "auto",
+    where: str = "",
 ) -> Predictor:
-    """Load a trained model, ready to predict: of torch, or of a training backend.
+    """Load a trained model, ready to predict: of torch, of onnxruntime, or of a training backend.
 
     Parameters
     ----------
     weights, description, device, trained, run_embedded_code
         See `rvbuild.learn.checkpoint.load_model`; a backend chooses its device itself.
+    engine
+        What computes the network. For onnxruntime there must be a `model.onnx` beside the weights.
+    where
+        The bundle that the files are from, for messages.
 
     Raises
     ------
     ModelError
         A file is damaged, the weights do not fit the model, or the model is made by another factory than the project
-        names, or by one that cannot be used.
+        names, or by one that cannot be used; or there is no such engine.
     """
     info = read_info(description)
+    prefix, exported = f"{where}: " if where else "", weights.with_name(ONNX)
+    if uses_onnx(engine, info):
+        if exported.is_file():
+            return load_onnx(exported, info, device, where=f"{prefix}{ONNX}")
+        reason = "torch is not installed" if engine == "auto" else "onnxruntime was requested"
+        raise ModelError(
+            f"{prefix}{reason}, and there is no model as ONNX. Make the bundle again with onnx = true in [bundle], or "
+            "predict with torch"
+        )
     if info.backend:
         if not run_embedded_code:
             require_named(description, info.model, info.model_args, trained)
         return load_backend(weights, info, info.code if run_embedded_code else None)
+    if not _has_torch():
+        raise ModelError(f"{prefix}torch is not installed: pip install rvbuild, or use the engine onnxruntime")
     from rvbuild.stages.network import load_network  # it imports torch
 
     return load_network(weights, description, device, trained=trained, run_embedded_code=run_embedded_code)
+
+
+def uses_onnx(engine: Engine, info: ModelInfo) -> bool:
+    """Tell whether onnxruntime computes a model: its own Python code is not needed then."""
+    return engine == "onnxruntime" or (engine == "auto" and not info.backend and not _has_torch())
+
+
+def _has_torch() -> bool:
+    """Tell whether torch is installed, without importing it."""
+    return importlib.util.find_spec("torch") is not None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.classes import ClassSettings
@@ -17,6 +18,7 @@ from rvbuild.settings.labels import LabelSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.evaluation import Counts, Evaluation
+from rvbuild.tasks.portable import Exported, Portable
 from rvbuild.tasks.settings import DeriveSettings, InferSettings
 
 if TYPE_CHECKING:
@@ -122,6 +124,9 @@ class Task(Protocol):
     """The files of the merger that `derive` reads; one of them describes the scene's grid, for `scene_grid`. Those of
     the merger that are no part of it, such as scores, are results themselves. Its `TaskSpec` declares them.
     """
+
+    PORTABLE: Portable
+    """What the task makes of the output of an exported network."""
 
     def labels(
         self,
@@ -237,6 +242,15 @@ class Task(Protocol):
         Any
             Something that has one element per image; for segmentation `(N, K, H, W)` float32 numpy: the softmax
             probabilities of the outputs, at the size of the images.
+        """
+
+    def exported(self, model: nn.Module, info: ModelInfo) -> Exported:
+        """Return a network that can be exported: what `forward` computes, as one tensor that `PORTABLE` reads.
+
+        Raises
+        ------
+        ModelError
+            The model cannot be exported.
         """
 
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:

@@ -42,7 +42,7 @@ def read_sample(image: Layer, window: Window, step: int, key: object, memo: Memo
     rows = _kept_places(window.row, window.row_stop, step, times, -(-image.grid.height // base))
     cols = _kept_places(window.col, window.col_stop, step, times, -(-image.grid.width // base))
     pixels = np.zeros((image.count, len(rows), len(cols)), dtype=image.dtype)
-    valid = np.zeros(pixels.shape, dtype=bool)
+    valid, bands = np.zeros(pixels.shape, dtype=bool), np.arange(image.count)
     for cell_row in np.unique(rows // CELL).tolist():
         here_rows = np.flatnonzero(rows // CELL == cell_row)
         for cell_col in np.unique(cols // CELL).tolist():
@@ -52,8 +52,8 @@ def read_sample(image: Layer, window: Window, step: int, key: object, memo: Memo
                 lambda row=cell_row, col=cell_col: _cell(image, base, row, col),  # type: ignore[misc]
                 lambda kept: kept[0].nbytes + kept[1].nbytes,
             )
-            there = np.ix_(range(image.count), here_rows, here_cols)
-            inside = np.ix_(range(image.count), rows[here_rows] - cell_row * CELL, cols[here_cols] - cell_col * CELL)
+            there = np.ix_(bands, here_rows, here_cols)
+            inside = np.ix_(bands, rows[here_rows] - cell_row * CELL, cols[here_cols] - cell_col * CELL)
             pixels[there], valid[there] = cell[0][inside], cell[1][inside]
     return pixels, valid
 

@@ -9,6 +9,7 @@ from typing import Any
 from rvbuild import tasks
 from rvbuild.errors import UsageError
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
+from rvbuild.project.model import Project
 from rvbuild.rules import common
 from rvbuild.stages.names import on_request
 from rvbuild.view.looking import Seen
@@ -45,6 +46,7 @@ def project_json(seen: Seen) -> dict[str, Any]:
         "task": project.task,
         "counted": tasks.get(project.task).COUNTED,
         "file": project.path.name,
+        "path": _from_workspace(project),
         "classes": common.classes(project),
         "null_id": project.null_id,
         "scenes": [
@@ -90,6 +92,12 @@ def training_json(seen: Seen) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return {"state": shown[1].value, "epochs": lines}
+
+
+def _from_workspace(project: Project) -> str:
+    """Return the path of the project file as users of the workspace write it."""
+    path, workspace = project.path.absolute(), project.workspace.absolute()
+    return path.relative_to(workspace).as_posix() if path.is_relative_to(workspace) else str(path)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

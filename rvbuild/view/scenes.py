@@ -30,6 +30,9 @@ from rvbuild.view.readers import Readers
 
 SCORES, DRAFT = "scores.tif", "labels.tif"
 
+LISTED = ("suspects", "suggestions")
+"""Stages that list something of all scenes, which is a layer of each."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -198,6 +201,9 @@ class ViewedScene:
             layers["chips"] = _layer(self.version_of(chips), chips)
         if self.area_version is not None:
             layers["area"] = {"version": self.area_version}
+        for name in LISTED:
+            if (listed := self.seen.output(name, None, f"{name}.json")) is not None:
+                layers[name] = _layer(self.version_of(Shown(*listed)), Shown(*listed))
         if len(self.beside) > 1:
             parts = ((each.scene.split, each.area_version) for each in self.beside)
             layers["splits"] = {"version": self._version((), *parts)}

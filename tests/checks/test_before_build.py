@@ -26,6 +26,6 @@ def test_encoders_of_drafts_that_run_side_by_side_have_no_model(
     monkeypatch.setenv("RVBUILD_THREADS", "1")
     monkeypatch.setattr(findings, "cores", lambda: 4)
     with planned([load(file)], Order("draft", inline=True, trust=True), _Silent()) as work:  # type: ignore[arg-type]
-        memory = findings.before_build(work.session, work.closure, False, 2, lambda _: None)
+        memory = findings.check_build(work.session, work.closure, work.closure, False, 2, lambda _: None)
     assert len(memory) == 3
     assert len(set(memory.values())) == 1

@@ -63,7 +63,18 @@ class Space:
         """Run the command in this process, stages inline."""
         from rvbuild.cli import app
 
-        building = words[0] in ("analyze", "chip", "train", "predict", "eval", "bundle", "report", "draft", "build")
+        building = words[0] in (
+            "analyze",
+            "chip",
+            "train",
+            "predict",
+            "eval",
+            "bundle",
+            "report",
+            "draft",
+            "review",
+            "build",
+        )
         out, err = io.StringIO(), io.StringIO()
         before = Path.cwd()
         os.chdir(self.root)

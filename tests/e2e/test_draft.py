@@ -10,6 +10,10 @@ import numpy as np
 import pytest
 import rasterio
 
+from rvbuild.cli.report import make
+from rvbuild.session.build import Order, planned
+from rvbuild.session.projects import load_all
+
 from .conftest import BOXES, Space, write_labels
 from .projects import PROJECTS, write_project
 
@@ -54,6 +58,23 @@ def test_an_edit_of_labels_sums_solves_and_maps_again(space: Space) -> None:
     result = space.rvbuild("draft", "--json")
     assert not result.did("built")
     assert space.shown() == before
+
+
+def test_the_scene_that_was_edited_is_mapped_first(space: Space) -> None:
+    drafted(space)
+    write_labels(space.root / "data/b.geojson", [BOXES["b"][0]])
+    lines = [line for line in space.rvbuild("draft").out.splitlines() if "    draft:" in line]
+    assert [line.split()[1] for line in lines] == ["draft:b", "draft:a", "draft:c"]
+
+
+def test_files_can_be_checked_after_the_build(space: Space, capsys: pytest.CaptureFixture[str]) -> None:
+    drafted(space)
+    write_labels(space.root / "data/a.geojson", [BOXES["a"][0]])
+    reporter = make(False, 0, False)
+    with planned(load_all([space.project], []), Order("draft", inline=True, checks_after=True), reporter) as work:
+        work.run(reporter)
+    out = capsys.readouterr().out
+    assert out.index("built    sums:a") < out.index("one split")
 
 
 def test_labels_of_a_validation_scene_are_only_evaluated(space: Space) -> None:

@@ -114,8 +114,8 @@ EVENTS = {
     "forge": lambda space, n: write_all(files(space.root / "cache/store/actions")[n::4], b"{"),
     "forget": lambda space, n: write_all((space.root / "cache").glob("state.db*"), b"lost"),
     "build": lambda space, n: run(space, ("chip", "train", "predict", "eval")[n]),
-    "draft": lambda space, n: run(space, "draft"),
-    "clean": lambda space, n: run(space, "clean", ("chip", "train", "draft", "eval")[n]),
+    "draft": lambda space, n: run(space, ("draft", "review", "suggest")[n % 3]),
+    "clean": lambda space, n: run(space, "clean", ("chip", "train", "draft", "suggest")[n]),
     "free": lambda space, n: run(space, "clean", "--keep-cache", ("chip", "train", "infer", "eval")[n]),
     "gc": lambda space, n: space.rvbuild("cache", "gc", "--max-size", "0", "--grace", "0s"),
     "touch": lambda space, n: [path.touch() for path in (space.root / "data").iterdir()],
@@ -244,8 +244,9 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
         clean = Space(base / "clean")
         shutil.copytree(space.root, clean.root, ignore=shutil.ignore_patterns("cache"))
         assert clean.rvbuild("build", "-q").status == 0
-        run(space, "draft")
-        run(clean, "draft")
+        for command in ("draft", "review", "suggest"):
+            run(space, command)
+            run(clean, command)
         project = ("p", "other")[state["name"]]
         assert space.shown(project) == clean.shown(project)
         assert space.rvbuild("build", "--json").did("fresh") == {

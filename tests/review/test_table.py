@@ -62,7 +62,8 @@ def test_the_columns_and_places_of_suspects(tmp_path):
         "verdict": "",
         "note": "",
         "label_digest": f"{1:016x}",
-        "proposed_px": "[[[3.0,4.0],[9.0,4.0],[9.0,12.0],[3.0,12.0],[3.0,4.0]]]",
+        "proposed_px": "[[[9.0,4.0],[9.0,12.0],[3.0,12.0],[3.0,4.0],[9.0,4.0]]]",
+        "label_px": None,
     }
     assert shapely.geometry.shape(record.geometry).bounds == (500001.5, 5799993.75, 500004.5, 5799998)
     with fiona.open(path, layer="proposals") as collection:

@@ -39,7 +39,7 @@ def settings(**predict_: Any) -> dict[str, Any]:
     return predict_settings(**predict_)
 
 
-def pack(folder: Path, model: list[Path], **predict_: Any) -> Path:
+def pack(folder: Path, model: list[Path], *, onnx: bool = False, **predict_: Any) -> Path:
     """Run the stage; return the zip."""
     stats = folder / "stats.json"
     stats.write_text('{"bands": [], "dtype": "uint8"}\n')
@@ -47,7 +47,7 @@ def pack(folder: Path, model: list[Path], **predict_: Any) -> Path:
     description = json.loads(model[1].read_text())
     code = _served(folder / "workspace", description["code"] or {})
     trained = {"model": description["model"], "model_args": description["model_args"]}
-    options = {**settings(**predict_), "trained": trained}
+    options = {**settings(**predict_), "trained": trained, **({"onnx": True} if onnx else {})}
     try:
         bundle.run({"model": model, "stats": [stats], "code": code}, options, outputs, Silent())
     finally:

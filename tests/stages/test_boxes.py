@@ -26,7 +26,7 @@ from rvbuild.stages.evaluate import merge as evaluate_merge
 from rvbuild.stages.evaluate import scene as evaluate
 from rvbuild.stages.network import Network
 from rvbuild.tasks.detection import task as task
-from rvbuild.tasks.detection.model import Detected
+from rvbuild.tasks.detection.candidates import Detected
 from tests.geo.conftest import PLACES
 from tests.stages.sample_scenes import CLASSES, NULL, chip_settings, empty, predict_settings
 

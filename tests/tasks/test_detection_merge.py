@@ -14,8 +14,8 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window, sliding
 from rvbuild.tasks.detection.boxes import BoxMerger, Detections, read_detections, read_raw, write_detections
+from rvbuild.tasks.detection.candidates import Detected
 from rvbuild.tasks.detection.merge import merge
-from rvbuild.tasks.detection.model import Detected
 
 CLASSES = [
     {"id": 0, "name": "null", "color": "#000000"},

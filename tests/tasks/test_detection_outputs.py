@@ -14,7 +14,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Silent
 from rvbuild.tasks.detection import task as task
-from rvbuild.tasks.detection.model import Detected
+from rvbuild.tasks.detection.candidates import Detected
 
 CLASSES = [
     {"id": 0, "name": "null", "color": "#000000"},

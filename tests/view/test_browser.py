@@ -2,107 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from tests.api.conftest import built, templates, write_labels
 
-__all__ = ["built", "templates"]
+from .browsing import Show, browser, show, wait_for_color
+
+__all__ = ["browser", "built", "show", "templates"]
 
 pytestmark = pytest.mark.slow
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-WAIT_MS = 60_000
-
-Show = Callable[[Path], Page]
-
-expect.set_options(timeout=WAIT_MS)
-
-
-def find_browser() -> str | None:
-    """Return a browser of the system, or the one that playwright has downloaded."""
-    browser = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if browser is None:
-        with sync_playwright() as playwright:
-            own = playwright.chromium.executable_path
-        browser = own if Path(own).is_file() else None
-    return browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = find_browser()
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(NAMES)} is installed (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        # Containers run tests as root, where the sandbox of Chromium does not work.
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def show(browser: Browser) -> Iterator[Show]:
-    """Give what shows a project file in a page of the browser; errors of the page fail the test."""
-    with contextlib.ExitStack() as stack:
-        errors: list[str] = []
-
-        def open_page(file: Path) -> Page:
-            words = [sys.executable, "-m", "rvbuild", "view", "--no-open", "--trust", str(file)]
-            environment = {**os.environ, "PYTHONUNBUFFERED": "1", "RVBUILD_THREADS": "1"}
-            server = stack.enter_context(subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment))
-            stack.callback(server.send_signal, signal.SIGINT)
-            assert server.stderr is not None
-            address = server.stderr.readline().split()[-1]
-            page = browser.new_page(viewport={"width": 1400, "height": 900})
-            stack.callback(page.close)
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on(
-                "console",
-                lambda message: errors.append(message.text) if "Content Security Policy" in message.text else None,
-            )
-            page.set_default_timeout(WAIT_MS)
-            page.goto(address)
-            page.wait_for_selector("body[data-ready]")
-            return page
-
-        yield open_page
-        assert errors == []
-
-
-def color(page: Page, layer: str, row: int, col: int) -> list[int] | None:
-    """Return what a layer shows at a pixel of the scene, [red, green, blue, opacity]; None while there is no tile."""
-    script = """([layer, row, col]) => {
-        const tile = [...document.querySelectorAll(`.leaflet-rv-${layer}-pane img`)].find((img) => img.naturalWidth);
-        if (!tile) return null;
-        const canvas = document.createElement("canvas");
-        canvas.width = canvas.height = 256;
-        const pen = canvas.getContext("2d");
-        pen.drawImage(tile, 0, 0);
-        return [...pen.getImageData(col, row, 1, 1).data];
-    }"""
-    rgba: list[int] | None = page.evaluate(script, [layer, row, col])
-    return rgba
-
-
-def wait_for_color(page: Page, layer: str, row: int, col: int, wanted: Callable[[list[int]], Any]) -> None:
-    for _ in range(WAIT_MS // 100):
-        rgba = color(page, layer, row, col)
-        if rgba is not None and wanted(rgba):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"{layer} at row {row}, column {col} stays {color(page, layer, row, col)}")
-
 
 RED, GREEN = [255, 0, 0, 255], [0, 255, 0, 255]
 
@@ -152,8 +65,11 @@ def test_the_loop_of_looking(show: Show, built: Callable[[str], Path]) -> None:
     expect(page.locator("#places .list button").first).to_have_attribute("aria-current", "true")
     expect(page.locator("#layer-errors")).to_be_checked()
     expect(page.locator(".leaflet-overlay-pane path")).to_have_count(1)
+    # Stepping goes to it again from wherever the map is.
+    page.keyboard.press("f")
+    before = page.evaluate(size)
     page.keyboard.press("n")
-    expect(page.locator("#places .list button").nth(1)).to_have_attribute("aria-current", "true")
+    page.wait_for_function(f"before => ({size})() !== before", arg=before)
 
     # A label file is saved: the map shows it without being asked, and says what is to be built.
     write_labels(file.parent.parent / "data/c.geojson", [(40, 2, 60, 20)])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from rvbuild import rules
 from rvbuild.cli import report, trust_prompt
 from rvbuild.cli.commands import status as status_command
+from rvbuild.cli.commands import suggest
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
@@ -43,28 +44,50 @@ class Options:
     scenes: tuple[str, ...] = ()
     inline: bool = False
     trust: bool = False
+    checks_after: bool = False
 
     def order(self, stage: str) -> Order:
         """Return the order to build `stage`."""
         return Order(
-            stage, self.scenes, self.jobs, self.keep_going, self.always_make, inline=self.inline, trust=self.trust
+            stage,
+            self.scenes,
+            self.jobs,
+            self.keep_going,
+            self.always_make,
+            inline=self.inline,
+            trust=self.trust,
+            checks_after=self.checks_after,
         )
 
 
-def build(stage: str, words: Sequence[str], options: Options, normal: list[str] | None) -> int:
-    """Bring `stage` of the projects in `words` up to date; return the exit status."""
+def build(
+    stage: str,
+    words: Sequence[str],
+    options: Options,
+    normal: list[str] | None,
+    after: Callable[[Session], list[str]] | None = None,
+    also: tuple[str, ...] = (),
+) -> int:
+    """Bring `stage` of the projects in `words` up to date, and the stages `also`; return the exit status.
+
+    After a success, `after` is called while the workspace is still locked; it returns the lines that say what there is.
+    """
     paths = project_paths(words)
     before = seals.before_loading(paths)
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
     ask = trust_prompt.asker(not options.as_json)
     try:
-        with planned(projects, options.order(stage), reporter, ask, dry_run=options.dry_run) as work:
+        with planned(
+            projects, replace(options.order(stage), also=also), reporter, ask, dry_run=options.dry_run
+        ) as work:
             if options.dry_run:
                 reporter.close()
                 return _dry_run(work, options)
             outcomes = work.run(reporter, ask)
             lines = _last_lines(work.session, work.wanted, outcomes)
+            if after is not None and all(o.did in DONE for o in outcomes):
+                lines = [lines[0], *after(work.session)]
             has_own_rules = any(p.rules for p in projects)  # what they read is not known
             if (
                 normal is not None
@@ -105,7 +128,8 @@ def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence
         lines += [f"  (details: {session.workspace.show(log)})"] if log is not None else []
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
-    return lines + _headlines(session, shown) + report.where(session.workspace.root, shown, rules.SHOWN)
+    lines += [*_headlines(session, shown), *suggest.lines(session.workspace.root, session.projects, shown)]
+    return lines + report.where(session.workspace.root, shown, rules.SHOWN)
 
 
 def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:
@@ -141,7 +165,9 @@ def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
 
 
-def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, verbosity: int, inline: bool) -> int:
+def predict_bundle(
+    words: Sequence[str], into: Path | None, allow_code: bool, engine: str, verbosity: int, inline: bool
+) -> int:
     """Predict images with a bundle: `words` are the bundle and the images."""
     gc.enable()  # a stage may run in this process; see `main`
     bundle, images = Path(words[0]), [Url(w) if is_url(w) else Path(w).absolute() for w in words[1:]]
@@ -155,7 +181,9 @@ def predict_bundle(words: Sequence[str], into: Path | None, allow_code: bool, ve
         for line in variables.problems(os.environ):
             reporter.note(line)
         progress = reporter.task(f"predict {bundle.name}")
-        paths = bundles.predict_files(bundle, images, into, progress, allow_code=allow_code, inline=inline)
+        paths = bundles.predict_files(
+            bundle, images, into, progress, allow_code=allow_code, inline=inline, engine=engine
+        )
     finally:
         reporter.close()
     if verbosity >= 0:

@@ -33,7 +33,7 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
     """
     stages = [w for w in words if not w.endswith(".toml")]
     every = [*CLEANED, *own_stages(words)]
-    valid = list(dict.fromkeys(s for stage in every for s in stages_of(stage)))
+    valid = list(dict.fromkeys(s for stage in every for s in (*stages_of(stage), stage)))
     for stage in stages:
         if stage not in valid:
             raise UsageError(f"clean {stage}: no such stage{nearest(stage, valid)} (stages: {', '.join(valid)})")

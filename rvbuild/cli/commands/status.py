@@ -14,6 +14,7 @@ from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_available, project_paths
 from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
+from rvbuild.session.undecided import undecided
 from rvbuild.stages.names import on_request
 
 _COLOURS = {
@@ -132,6 +133,8 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             if verbosity <= 0 and len(listed) > _LISTED:
                 echo(f"… and {counted(len(listed) - _LISTED, 'more artifact')} not fresh (-v lists all)")
             echo("\n" + summary_line(rows))
+            for line in undecided(session.workspace.root, rows):
+                echo(line)
     return 0
 
 

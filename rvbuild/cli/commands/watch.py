@@ -21,7 +21,7 @@ from rvbuild.session.projects import project_paths
 from rvbuild.stages.names import on_request
 
 #: For drafts, whose time counts: a file that is read before it is complete is read again.
-_DRAFT_QUIET_MS = 50
+_DRAFT_QUIET_MS = 10
 _MOST_NAMED = 5
 
 
@@ -50,8 +50,8 @@ def watch(stage: str, words: Sequence[str], options: build_command.Options) -> i
         if _build(stage, words, options):
             trusted = True
             if on_request(stage) and options.jobs is None:
-                # What is left after an edit takes less time than to start workers for it.
-                options = replace(options, inline=True)
+                # What is left after an edit takes less time than to start workers for it, or to check files.
+                options = replace(options, inline=True, checks_after=True)
         if not watched.whole:
             after = inspect()
             watched = replace(after, files={**after.files, **watched.files})

@@ -147,7 +147,8 @@ def run(to_do: Sequence[Artifact], builder: Builder, jobs: int, keep_going: bool
     if not to_do:
         return
     from doit.cmd_base import ModuleTaskLoader
-    from doit.doit_cmd import DoitMain
+
+    from rvbuild.engine.run.doit_main import Main
 
     reporter = type("_Reporter", (_Quiet,), {"builder": builder})
     module = {
@@ -159,7 +160,7 @@ def run(to_do: Sequence[Artifact], builder: Builder, jobs: int, keep_going: bool
         words += ["-n", str(jobs), "-P", "thread"]
     complaints = io.StringIO()
     with contextlib.redirect_stderr(complaints):
-        status = DoitMain(ModuleTaskLoader(module), config_filenames=()).run(
+        status = Main(ModuleTaskLoader(module), config_filenames=()).run(
             [*words, *(artifact.name for artifact in to_do)]
         )
     if status == 3:

@@ -243,8 +243,6 @@ class Builder:
             first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
                 if first is None:
-                    for name, (value, _) in staged.items():
-                        store.take(staging / name, value)
                     for name in reused:
                         previous.put_back(store, offer[name], self._workspace.root, staging / name)
                     before = store.action(key)
@@ -252,7 +250,7 @@ class Builder:
                         store.differ(key, action, before, "here")
                         text = "not reproducible: the same key gave a different result before; the new one is kept"
                         self._reporter.note(f"{artifact.label()}: {text}")
-                    store.record(action)
+                    store.keep({staging / name: value for name, (value, _) in staged.items()}, action)
                 old = planned.facts.record
                 record = self._show(artifact, planned, first or action, {} if old is None else old.outputs)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 import threading
 import time
@@ -16,7 +15,7 @@ from rvbuild.engine.keys.signature import Signature
 from rvbuild.engine.store.record import Output, Record, decode, decode_all, encode, encode_shown
 from rvbuild.errors import StoreError
 
-__all__ = ["Entry", "Output", "Record", "State", "fsync_dir", "records_of"]
+__all__ = ["Entry", "Output", "Record", "State", "records_of"]
 
 
 _SCHEMA = """
@@ -386,12 +385,3 @@ def records_of(path: Path) -> dict[str, Record]:
         raise StoreError(
             f"{path}: cannot read which results that workspace uses: {error}; run `rvbuild status` there, or remove it"
         ) from None
-
-
-def fsync_dir(path: Path) -> None:
-    """Make renames inside the directory `path` durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

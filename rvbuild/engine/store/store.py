@@ -26,20 +26,20 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.keys.signature import hash_open, signature
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import MOST_RECORD_BYTES, Action
+from rvbuild.engine.store.copies import materialize
+from rvbuild.engine.store.durable import sync, sync_all
 from rvbuild.engine.store.locks import acquire, held
-from rvbuild.engine.store.state import Output, fsync_dir
+from rvbuild.engine.store.state import Output
 from rvbuild.errors import StoreError
 
 _FOLDERS = ("objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces")
-_FICLONE = 0x40049409
-_LINK_FROM = 1 << 20
 #: Name of the lock of a process with unfinished files, and the prefix of their names.
 _ALIVE = "alive-"
 
@@ -167,16 +167,27 @@ class Store:
         """Return the path of the content `digest`, whether or not it exists."""
         return self.root / _object(digest)
 
-    def take(self, staged: Path, digest: str) -> None:
+    def keep(self, staged: Mapping[Path, str], action: Action) -> None:
+        """Move the files `staged`, each with its digest, into the store, and write the record of their action.
+
+        The record becomes durable after the files. They are made durable at the same time, not one by one.
+        """
+        sync_all(staged)
+        for path, digest in staged.items():
+            self.take(path, digest, durable=False)
+        self.record(action, {self.object(digest).parent for digest in staged.values()})
+
+    def take(self, staged: Path, digest: str, durable: bool = True) -> None:
         """Move the file `staged`, whose digest is `digest`, into the store."""
-        with staged.open("rb") as file:
-            if self._holds(digest, os.fstat(file.fileno()).st_size):
-                staged.unlink()
-                return
-            os.fsync(file.fileno())
+        if self._holds(digest, staged.stat().st_size):
+            staged.unlink()
+            return
+        if durable:
+            sync(staged)
         staged.chmod(0o444)
         inside.move(staged, self.root, _object(digest))
-        fsync_dir(self.object(digest).parent)
+        if durable:
+            sync(self.object(digest).parent)
 
     def _holds(self, digest: str, size: int) -> bool:
         """Tell whether the store holds an intact content `digest`."""
@@ -223,7 +234,7 @@ class Store:
         try:
             with inside.reading(self.root, _object(digest)) as file:
                 if hash_open(file) == digest:
-                    linked = _materialize(self.object(digest), file, temporary)
+                    linked = materialize(self.object(digest), file, temporary)
                 else:
                     self.quarantine(digest)
                     return None
@@ -278,23 +289,22 @@ class Store:
             return None
         return action
 
-    def record(self, action: Action) -> None:
-        """Write the record of an action, whose objects must be in the store already."""
-        self.write(_action(action.key), action.encoded(self._secret, checked=True))
+    def record(self, action: Action, folders: Collection[Path] = ()) -> None:
+        """Write the record of an action, whose objects must be in the store already; they lie in `folders`."""
+        self.write(_action(action.key), action.encoded(self._secret, checked=True), folders)
         inside.remove(self.root, f"forgotten/{action.key}")
 
-    def write(self, path: str, content: bytes) -> None:
-        """Write the small file at `path` in the store atomically."""
+    def write(self, path: str, content: bytes, folders: Collection[Path] = ()) -> None:
+        """Write the small file at `path` in the store atomically, after `folders` are durable."""
         temporary = self.temporary()
         try:
             with temporary.open("xb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            sync_all({temporary, *folders})
             inside.move(temporary, self.root, path)
         finally:
             self.release(temporary)
-        fsync_dir((self.root / path).parent)
+        sync((self.root / path).parent)
 
     def forget(self, key: str) -> None:
         """Remove the result of `key`, so that it is built again and not downloaded either."""
@@ -361,35 +371,3 @@ def _object(digest: str) -> str:
 
 def _action(key: str) -> str:
     return f"actions/{key[:2]}/{key}.json"
-
-
-def _materialize(source: Path, file: int, target: Path) -> bool:
-    """Make `target` a copy of `source`, open as `file`: a reflink, a hard link or a copy; True for a hard link.
-
-    Only large files are hard-linked, and only if the file's mode protects them: root can write to read-only files.
-    """
-    if _reflink(file, target):
-        return False
-    if os.geteuid() != 0 and os.fstat(file).st_size >= _LINK_FROM:
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except OSError:
-            pass
-        else:
-            return True
-    inside.copy_open(file, target)
-    return False
-
-
-def _reflink(file: int, target: Path) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not a Unix
-        return False
-    try:
-        with target.open("xb") as new:
-            fcntl.ioctl(new.fileno(), _FICLONE, file)
-    except OSError:
-        target.unlink(missing_ok=True)
-        return False
-    return True

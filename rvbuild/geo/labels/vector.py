@@ -185,7 +185,7 @@ def class_ids(
     for index in range(count):
         values = [(name, value) for name, value in features.attributes[index].items() if value is not None]
         meanings = (
-            _lookup(value, known, name in numbered) if mapping is None else table.get(_text(value))
+            _lookup(value, known, name in numbered) if mapping is None else table.get(text_of(value))
             for name, value in values
         )
         class_id = next((class_id for class_id in meanings if class_id is not None), None)
@@ -204,7 +204,7 @@ def class_ids(
 
 def _lookup(value: object, known: Sequence[str], numbered: bool) -> int | None:
     """Return the class id that an attribute's value means: a class name, or else, if it may be a number, a class id."""
-    text = _text(value)
+    text = text_of(value)
     if text in known:
         return known.index(text)
     return int(text) if numbered and text.isascii() and text.isdigit() and int(text) < len(known) else None
@@ -220,13 +220,13 @@ def _contradiction(values: Mapping[str, object], known: Sequence[str]) -> str:
     if class_id is None:
         return ""
     for name in ("class_name", "label"):
-        text = "" if values.get(name) is None else _text(values[name])
-        if text and text not in (known[class_id], _text(number)) and (name == "class_name" or text in known):
+        text = "" if values.get(name) is None else text_of(values[name])
+        if text and text not in (known[class_id], text_of(number)) and (name == "class_name" or text in known):
             return name
     return ""
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """Return an attribute's value as a key: formats differ in whether a whole number is 1, 1.0 or "1"."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -264,7 +264,7 @@ def _unclassed_message(
         choice = f'Choose one of them with `class_attribute = "class_id"` or "{contradiction}", '
         advice = choice + advice.partition(", ")[2]
     elif value is not None:
-        problem = f"has `{name}` = {value!r}{nearest(_text(value), keys or known)}"
+        problem = f"has `{name}` = {value!r}{nearest(text_of(value), keys or known)}"
         advice = _in_another_encoding(value, keys or known) or advice
     elif features.columns and not set(asked) & set(features.columns):
         hint = nearest(asked[0], features.columns) if len(asked) == 1 else ""
@@ -288,7 +288,7 @@ def _in_another_encoding(value: object, known: Sequence[str]) -> str:
     for read_as in ("ISO-8859-1", "windows-1252"):
         for encoding in _ENCODINGS:
             try:
-                text = _text(value).encode(read_as).decode(encoding)
+                text = text_of(value).encode(read_as).decode(encoding)
             except UnicodeError:
                 continue
             if text in known:

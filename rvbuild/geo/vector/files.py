@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from rvbuild.errors import DataError, nearest
 from rvbuild.files import budget
 from rvbuild.files.plain_xml import require_no_document_type
 from rvbuild.files.readers import reading
+from rvbuild.files.remembered import Remembered
 from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import admission, quiet
@@ -40,11 +40,6 @@ from rvbuild.language import filters
 
 Geometries = NDArray[np.object_]
 
-RACY_NS = 1_000_000_000
-"""What was changed so lately may change again without looking changed."""
-
-REMEMBERED_BYTES = 64 << 20
-"""Of a file whose features are remembered, at most."""
 
 _UNREADABLE = (fiona.errors.FionaError, OSError, ValueError, TypeError, LookupError, AttributeError)
 
@@ -112,40 +107,34 @@ def read_features(
         and none is named; a geometry is none; a text is not in the encoding; or a filter compares an attribute that the
         layer does not have.
     """
-    global _last
-    asked_for = (layer, tuple(attributes), repr(where), repr(tests), encoding)
-    state = _settled(path)
-    if state is not None and _last is not None and _last[:3] == (path, state, asked_for):
-        return _last[3]
-    with reading(path, "as a vector file"), _placed(path) as place:
-        features = _read(path, place, layer, attributes, where, tests, encoding)
-    if state is not None and state == _settled(path):
+
+    def read() -> Features:
+        with reading(path, "as a vector file"), _placed(path) as place:
+            features = _read(path, place, layer, attributes, where, tests, encoding)
         features.geometries.flags.writeable = False
-        _last = path, state, asked_for, features
-    return features
+        return features
+
+    return _remembered.read(path, (layer, tuple(attributes), repr(where), repr(tests), encoding), read)
 
 
-_last: tuple[Path, tuple[int, ...], Any, Features] | None = None
-"""What was read last: labels are read for their digest and then, often by the same process, to be cut."""
+def layer_of(path: Path, layer: str | None = None) -> tuple[str | None, CRS | None]:
+    """Return the name and the CRS of the layer that `read_features` would read; no name of a GeoJSON, which has one.
 
-
-def _settled(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with a file, or None if that cannot be told: of files that others belong to, and young ones.
-
-    A file may change twice within one tick of its file system's clock.
+    Raises
+    ------
+    DataError
+        The file cannot be read, or has no such layer.
     """
-    if path.suffix != ".geojson":
-        return None
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    young = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < RACY_NS
-    return (
-        None
-        if young or stat.st_size > REMEMBERED_BYTES
-        else (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-    )
+    with reading(path, "as a vector file"), _placed(path) as place:
+        try:
+            with place.open(layer=_layer(path, place, layer)) as collection:
+                crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
+                return (None if collection.driver == "GeoJSON" else str(collection.name)), crs
+        except _UNREADABLE as error:
+            raise DataError(f"{path}: cannot be read as a vector file: {unreadable.why(path, error)}") from error
+
+
+_remembered = Remembered[Features]()
 
 
 class _Place(NamedTuple):

@@ -45,3 +45,55 @@ def write_layer(
         fiona.open(path, "w", driver=driver, layer=layer or path.stem, schema=schema, crs_wkt=wkt) as collection,
     ):
         collection.writerecords(records)
+
+
+def rewrite_layer(
+    path: Path,
+    change: Mapping[int, tuple[Mapping[str, object], object | None] | None],
+    added: Sequence[tuple[Mapping[str, object], object]],
+    **options: str,
+) -> None:
+    """Write the only layer of a file anew, with the same schema and CRS, in the order that it has.
+
+    Parameters
+    ----------
+    path
+        The file, of a format that OGR writes.
+    change
+        By the place of a feature, from 0: values to set and a new geometry, or None for the one it has; None alone to
+        leave the feature out.
+    added
+        Values and geometry of new features; their other values are null.
+    options
+        Of the driver for layers.
+
+    Raises
+    ------
+    OSError, ValueError
+        The driver cannot read or write it.
+    """
+    made = path.with_name(f".{path.stem}.new{path.suffix}")
+    try:
+        with fiona.open(path) as source:
+            schema, driver, name, wkt = source.schema, source.driver, source.name, source.crs_wkt
+            records: list[dict[str, object]] = []
+            for place, record in enumerate(source):
+                values, geometry = dict(record.properties), record.geometry
+                if place in change:
+                    edit = change[place]
+                    if edit is None:
+                        continue
+                    values |= edit[0]
+                    geometry = geometry if edit[1] is None else shapely.geometry.mapping(edit[1])
+                records.append({"type": "Feature", "properties": values, "geometry": geometry})
+        for values_of_new, shape in added:
+            values = {**dict.fromkeys(schema["properties"]), **values_of_new}
+            records.append({"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(shape)})
+        with (
+            fiona.Env(**DETERMINISTIC_ENVIRONMENT),
+            fiona.open(made, "w", driver=driver, layer=name, schema=schema, crs_wkt=wkt or None, **options) as target,
+        ):
+            target.writerecords(records)
+        made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)

@@ -96,14 +96,15 @@ def write_vector_style(file: Path, classes: Classes, geometry: Geometry = "polyg
     for index, item in enumerate(classes):
         name = str(item["name"])
         SubElement(categories, "category", value=name, label=name, symbol=str(index), render="true", type="string")
-        symbols.append(_symbol(str(index), rgb(str(item["color"])), geometry))
+        symbols.append(symbol(str(index), rgb(str(item["color"])), geometry))
     SubElement(root, "blendMode").text = "0"
     return _write(root, file)
 
 
-def _symbol(name: str, color: Sequence[int], geometry: Geometry) -> Element:
+def symbol(name: str, color: Sequence[int], geometry: Geometry) -> Element:
+    """Return a symbol in a colour, red, green and blue."""
     opaque, faint = (",".join(map(str, (*color, alpha))) for alpha in (255, _FILL_ALPHA))
-    symbol = Element(
+    made = Element(
         "symbol",
         type="marker" if geometry == "point" else "fill",
         name=name,
@@ -119,11 +120,11 @@ def _symbol(name: str, color: Sequence[int], geometry: Geometry) -> Element:
         options |= {"outline_width": "0.2", "size": "2", "size_unit": "MM"}
     options |= {"outline_style": "solid", "outline_width_unit": "MM"}
     table = SubElement(
-        SubElement(symbol, "layer", {"class": layer, "enabled": "1", "locked": "0", "pass": "0"}), "Option", type="Map"
+        SubElement(made, "layer", {"class": layer, "enabled": "1", "locked": "0", "pass": "0"}), "Option", type="Map"
     )
     for key, value in options.items():
         SubElement(table, "Option", name=key, value=value, type="QString")
-    return symbol
+    return made
 
 
 def _root() -> Element:

@@ -80,6 +80,10 @@ class Backbone:
             *(f"{what} {band}" for what in ("mean", "contrast") for band in range(bands)),
             *(f"{name} {n} at {stride} px" for stride, (_, count) in self._strides.items() for n in range(count)),
         )
+        self.sides_px = (
+            *(1 for _ in range(2 * bands)),
+            *(stride for stride, (_, count) in self._strides.items() for _ in range(count)),
+        )
 
     def __call__(self, image: Floats) -> Floats:
         """Return the features of an image; see `rvbuild.learn.encoders.encoder.Encoder`."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NotRequired, Protocol, TypedDict
+from typing import NotRequired, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 Floats = NDArray[np.float32]
 Features = NDArray[np.int8]
@@ -44,6 +45,8 @@ class Encoder(Protocol):
 
     names: tuple[str, ...]
     """One for each feature."""
+    sides_px: tuple[int, ...]
+    """The side, in pixels of the image, of the smallest that each feature tells apart."""
     multiple_px: int
     """The sides of images are multiples of this."""
     margin_px: int

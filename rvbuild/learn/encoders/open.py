@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rvbuild.learn.encoders.encoder import Encoder, EncoderSettings, Quantized
 from rvbuild.learn.encoders.random_filters import RandomFilters
+from rvbuild.learn.encoders.smoothing import Smoothed
 
 RANDOM = "random"
 
@@ -37,4 +38,4 @@ def open_encoder(settings: EncoderSettings, weights: Path | None, bands: int, no
         from rvbuild.learn.encoders.backbones import Backbone  # torch: the random encoder does without
 
         encoder = Backbone(settings["encoder"], weights, bands, settings.get("bands"), settings["stride_px"], note)
-    return Quantized(encoder, bands)
+    return Quantized(Smoothed(encoder, settings["stride_px"]), bands)

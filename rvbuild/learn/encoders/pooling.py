@@ -37,6 +37,23 @@ def _enlarged(maps: Floats, factor: int, axis: int) -> Floats:
     return result
 
 
+def boxed(plane: Floats, side: int) -> Floats:
+    """Return a plane (H, W) of which each value is the mean of `side` x `side` around it; edges are repeated."""
+    for axis in (0, 1):
+        margins = [(0, 0), (0, 0)]
+        margins[axis] = (side // 2, side // 2)
+        around, length = np.pad(plane, margins, mode="edge"), plane.shape[axis]
+        shifted = [
+            around[step : step + length] if axis == 0 else around[:, step : step + length] for step in range(side)
+        ]
+        total = shifted[0] + shifted[1]
+        for part in shifted[2:]:
+            total += part
+        plane = total
+    mean: Floats = plane * np.float32(1 / side**2)
+    return mean
+
+
 def reflected(image: Floats, before: tuple[int, int], shape: tuple[int, int]) -> Floats:
     """Return an image (C, H, W) with mirrored pixels around it.
 

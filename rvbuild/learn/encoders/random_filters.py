@@ -47,6 +47,11 @@ class RandomFilters:
             *(f"filter {n} at {scale} px" for scale in SCALES for n in range(FIRST)),
             *(f"filter {n} of filters at {2 * scale} px" for scale in SCALES for n in range(SECOND)),
         )  # fmt: skip
+        self.sides_px = (
+            *(1 if window == 1 else window * stride_px for window in WINDOWS for _ in range(2 * bands)),
+            *(scale for scale in SCALES for _ in range(FIRST)),
+            *(2 * scale for scale in SCALES for _ in range(SECOND)),
+        )
 
     def __call__(self, image: Floats) -> Floats:
         """Return the features of an image; see `rvbuild.learn.encoders.encoder.Encoder`."""

@@ -23,8 +23,8 @@ import numpy as np
 from rvbuild.learn.linear.algebra import product, solved
 from rvbuild.learn.linear.moments import Integers, Moments, Reals, unpacked
 
-SHRINKAGES = (0.3, 0.03, 0.001)
-"""What is tried, from the strongest: of equals, the first is taken."""
+STRONG, WEAK = 0.2, 0.002
+"""The shrinkages that are tried."""
 
 DRAWS, LEAST_DRAWS = 4096, 256
 """Points that stand for the scores of all classes, and of one of many classes at the least."""
@@ -32,6 +32,10 @@ DRAWS, LEAST_DRAWS = 4096, 256
 COARSE = tuple(step / 2 for step in range(-6, 7))
 FINE = (-0.375, -0.25, -0.125, 0.125, 0.25, 0.375)
 """What is tried to be added to the score of a class, in log-odds; then, to what was best."""
+
+
+WORTH = 0.002
+"""How much an offset has to raise the mean IoU for each unit of log-odds: where classes hardly meet, none is needed."""
 
 
 class Solution(NamedTuple):
@@ -60,7 +64,7 @@ class _Scores(NamedTuple):
     """(K, D, D): means of products."""
 
 
-def solve(sums: Integers, features: int) -> Solution:
+def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
     """Return the model of the sums of some blocks.
 
     Parameters
@@ -69,6 +73,8 @@ def solve(sums: Integers, features: int) -> Solution:
         (folds, K, size(F)) int64: the sums of each fold and class. At least one class has pixels.
     features
         F.
+    cell_pixels
+        The pixels of a cell: they have the same features.
     """
     total = unpacked(sums.sum(axis=0), features)
     used = [fold for fold in range(len(sums)) if sums[fold, :, 0].any()]
@@ -76,7 +82,7 @@ def solve(sums: Integers, features: int) -> Solution:
     without = [unpacked(sums.sum(axis=0) - sums[fold], features) for fold in used] if unseen else []
     within = [unpacked(sums[fold], features) for fold in used] if unseen else []
     best: _Division | None = None
-    for shrinkage in SHRINKAGES if unseen else SHRINKAGES[1:2]:
+    for shrinkage in _shrinkages(float(total.counts.sum()) / cell_pixels, features) if unseen else (STRONG,):
         if unseen:
             parts = [_scores(held, directions(rest, shrinkage)) for rest, held in zip(without, within, strict=True)]
         else:
@@ -93,6 +99,12 @@ def solve(sums: Integers, features: int) -> Solution:
         best.expected,
         len(used) if unseen else 0,
     )
+
+
+def _shrinkages(cells: float, features: int) -> list[float]:
+    """Return what is tried, from the strongest: of equals, the first is taken. Few cells need strong shrinkage."""
+    weak = max(WEAK, features / cells)
+    return [STRONG, weak] if weak < STRONG else [STRONG]
 
 
 class _Division(NamedTuple):
@@ -218,9 +230,9 @@ def _offsets(logs: Reals, shares: Reals) -> tuple[Reals, float]:
             for step in steps:
                 tried = offsets.copy()
                 tried[k] = center + step
-                if (expected := _expected(logs, shares, tried)) > best:
-                    best, offsets = expected, tried
-    return offsets, best
+                if (worth := _expected(logs, shares, tried) - WORTH * float(np.abs(tried).sum())) > best:
+                    best, offsets = worth, tried
+    return offsets, _expected(logs, shares, offsets)
 
 
 def _expected(logs: Reals, shares: Reals, offsets: Reals) -> float:

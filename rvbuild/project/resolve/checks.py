@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from rvbuild.project.model import Scene
 from rvbuild.project.scenes.vectors import areas
 from rvbuild.project.schema import ProjectFile
+from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.keys import Key, dotted, show
 from rvbuild.project.toml.paths import uses_id
 from rvbuild.project.toml.problems import Problems
@@ -23,6 +24,7 @@ def check_scenes(file: ProjectFile, problems: Problems, scenes: list[Scene], key
     checks.channels(scenes)
     checks.normalize(scenes)
     checks.distinct(scenes)
+    checks.exported()
 
 
 class _Checks:
@@ -113,6 +115,18 @@ class _Checks:
             kind = show(settings["kind"])
             message = f"the bundle defines how images are normalised, and so does their transform {kind}"
             self.problems.add(("train", "normalize"), f"{message}; remove one of them")
+
+    def exported(self) -> None:
+        """Report models that cannot be exported."""
+        train, spec = self.file.train, SPECS[self.file.project.task]
+        if not self.file.bundle.onnx:
+            return
+        if train.backend is not None:
+            message = "applies to networks of torch, and a training backend makes this model; remove the key"
+            self.problems.add(("bundle", "onnx"), message)
+        elif spec.models_have_losses and train.model is not None and ":" in train.model:
+            message = f"of models of your own for {spec.name}, none can be exported; remove the key, or name a model"
+            self.problems.add(("bundle", "onnx"), message)
 
     def distinct(self, scenes: Iterable[Scene]) -> None:
         """Report scenes with the same area of the same image, because `{id}` was forgotten."""

@@ -71,6 +71,7 @@ class Resolver:
             self.problems,
         )
         draft = self._draft()
+        self._check_windows()
         train = self._train(name, workspace, [item.name for item in classes if item.id != null_id])
         depends = self.paths.expand(self.file.project.depends, ("project",), "depends", None)
         allow = self.paths.expand(self.file.project.allow, ("project",), "allow", None)
@@ -129,6 +130,18 @@ class Resolver:
         paths = self.paths.expand((draft.weights,), ("draft",), "weights", None)
         self.paths.written["", "draft"] = self.paths.place((draft.weights,), ("draft",), "weights")
         return draft.model_copy(update={"weights": paths[0]})
+
+    def _check_windows(self) -> None:
+        """Report suggested windows that do not divide the blocks of drafts."""
+        side, block, cell = self.file.suggest.window_px, self.file.draft.block_px, self.file.draft.stride_px
+        if side is None or self.problems.touch("draft") or (block % side == 0 and side % cell == 0):
+            return
+        sides = [block // parts for parts in range(1, block // cell + 1) if block % (parts * cell) == 0]
+        nearest = min(sides, key=lambda each: abs(each - side))
+        self.problems.add(
+            ("suggest", "window_px"),
+            f"expected a part of draft.block_px = {block} in whole cells of {cell} px, such as {nearest}; found {side}",
+        )
 
     def _train(self, name: str, workspace: Path, trained: Sequence[str]) -> TrainTable:
         """Return the training settings with expanded paths and a weight for every class."""

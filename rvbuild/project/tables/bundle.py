@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field, WithJsonSchema
-
-from rvbuild.project.toml.table import Table, wrong
-
-
-def _onnx(value: bool) -> bool:
-    return wrong("true is not supported yet; the bundle holds the weights as safetensors") if value else value
+from rvbuild.project.toml.table import Table
 
 
 class BundleTable(Table):
@@ -18,6 +12,9 @@ class BundleTable(Table):
 
     not_settings = ("onnx",)
 
-    onnx: Annotated[bool, AfterValidator(_onnx), WithJsonSchema({"const": False})] = Field(
-        False, description="Whether to add the model as ONNX; not supported yet."
+    onnx: bool = Field(
+        False,
+        description="Whether the bundle also holds the model as ONNX, with normalisation and probabilities inside, for "
+        "QGIS Deepness, GeoDeep and prediction without torch; a self-test; a STAC item; and a model card. Needs "
+        "`pip install 'rvbuild[onnx]'`; see docs/bundle.md.",
     )

@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rvbuild.checks import packages, resources
 from rvbuild.checks import project as project_checks
-from rvbuild.checks import resources
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cores import cores, thread_count
 from rvbuild.engine.keys.artifact import Artifact, Source
-from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
@@ -22,11 +21,14 @@ from rvbuild.session.checking.facts import completed, facts_of, model_memory, mo
 from rvbuild.session.checking.messages import format_findings
 from rvbuild.session.session import Session
 
-_DONE = (State.FRESH, State.RESTORABLE)
 
-
-def before_build(
-    session: Session, closure: Sequence[Artifact], keep_going: bool, jobs: int, notify: Callable[[str], None]
+def check_build(
+    session: Session,
+    closure: Sequence[Artifact],
+    pending: Sequence[Artifact],
+    keep_going: bool,
+    jobs: int,
+    notify: Callable[[str], None],
 ) -> dict[str, int]:
     """Check the scenes of the artifacts to be built; if nothing is to be built, nothing is opened.
 
@@ -34,6 +36,8 @@ def before_build(
     ----------
     session, closure
         The session, and the artifacts that the command brings up to date.
+    pending
+        Those of them that are built.
     jobs
         Number of artifacts that are built in parallel.
     keep_going
@@ -52,7 +56,6 @@ def before_build(
     ProjectError
         With all errors.
     """
-    pending = [a for a in closure if session.plan[a.name].decision.state not in _DONE]
     if pending:
         session.executor.prepare()
     errors: list[str] = []
@@ -111,6 +114,8 @@ def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collectio
     """Tell whether a finding concerns files that the artifacts to be built read."""
     if finding.kind == project_checks.NOT_READ:
         return False  # the stages read them
+    if finding.kind == packages.KIND:
+        return "bundle" in stages
     if finding.scene:
         return finding.scene in roles and (not finding.part or finding.part in roles[finding.scene])
     return "chip" in stages or "train" in stages
@@ -151,4 +156,5 @@ def findings_of(project: Project, collected: ProjectFacts, plan: Plan, jobs: int
     to_predict = [id_ for id_ in collected.facts if id_ not in done["infer"] and split[id_] != "train"]
     needs = resources.findings(project, collected.facts, to_cut, to_predict, collected.model, jobs)
     model = [_model(*collected.problem)] if collected.problem[0] else []
-    return [*project_checks.findings(project, collected.facts, collected.shared), *needs, *model]
+    lacking = packages.findings(project)
+    return [*project_checks.findings(project, collected.facts, collected.shared), *needs, *model, *lacking]

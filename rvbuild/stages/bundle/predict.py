@@ -26,9 +26,10 @@ from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.check import check_normalize, checked_settings, read_json
 from rvbuild.stages.bundle.settings import BundleSettings
 from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
-from rvbuild.stages.bundle.zip import extract_zip
+from rvbuild.stages.bundle.zip import EXTRAS, extract_zip
 from rvbuild.stages.infer import infer_image, infer_scene
-from rvbuild.stages.predictor import Predictor, load_predictor
+from rvbuild.stages.names import Engine
+from rvbuild.stages.predictor import Predictor, load_predictor, uses_onnx
 from rvbuild.tasks.metrics.tables import without_null
 
 Settings: TypeAlias = BundleSettings[PredictSettings]
@@ -72,7 +73,7 @@ def open_bundle(path: Path, into: Path) -> Settings:
         raise DataError(f"{path}: {error}") from error
     _require_agreement(path, settings, info)
     embedded = {DESCRIPTION: code_members(info.code), PROJECT: code_members(settings["image"].get("code"))}
-    if {name for name in names if name not in MEMBERS} != {name for code in embedded.values() for name in code}:
+    if set(names) - MEMBERS - EXTRAS != {name for code in embedded.values() for name in code}:
         raise DataError(f"{path}: the files under code/ are not the modules that {DESCRIPTION} and {PROJECT} embed")
     for member, code in embedded.items():
         for name, text in code.items():
@@ -90,6 +91,7 @@ def predict_images(
     *,
     allow_code: bool = False,
     device: str | None = None,
+    engine: Engine = "auto",
 ) -> list[Path]:
     """Predict images with the model of a bundle.
 
@@ -112,6 +114,8 @@ def predict_images(
         Whether Python code in the bundle may run, with all permissions of the user. Users' own models need it.
     device
         Overrides the bundle's `predict.device`.
+    engine
+        What computes the network; see `rvbuild.stages.predictor.load_predictor`.
 
     Returns
     -------
@@ -133,10 +137,15 @@ def predict_images(
         if device is not None:
             settings["predict"]["device"] = device
         info = read_info(into / DESCRIPTION)
-        require_permission(bundle_path, info, settings["image"], allow_code)
+        require_permission(bundle_path, info, settings["image"], allow_code or uses_onnx(engine, info), allow_code)
         require_memory(bundle_path, settings, info, scenes)
         predictor = load_predictor(
-            into / WEIGHTS, into / DESCRIPTION, settings["predict"]["device"], run_embedded_code=allow_code
+            into / WEIGHTS,
+            into / DESCRIPTION,
+            settings["predict"]["device"],
+            run_embedded_code=allow_code,
+            engine=engine,
+            where=str(bundle_path),
         )
         for files, target in zip(scenes, targets, strict=True):
             predict_scene(predictor, settings, files, target, progress)
@@ -275,13 +284,13 @@ def _require_agreement(path: Path, settings: Settings, info: ModelInfo) -> None:
         raise DataError(f"{path}: {DESCRIPTION}: outputs: expected the classes {trained}, found {info.outputs!r:.200}")
 
 
-def require_permission(path: Path, info: ModelInfo, image: ImageSettings, allow_code: bool) -> None:
+def require_permission(
+    path: Path, info: ModelInfo, image: ImageSettings, allow_model: bool, allow_transforms: bool
+) -> None:
     """Raise a ModelError if user code creates the model or transforms pixels, and is not allowed to run."""
-    if allow_code:
-        return
-    done_by_code = f'the model "{info.model}" is made' if ":" in info.model or info.code else ""
+    done_by_code = f'the model "{info.model}" is made' if (":" in info.model or info.code) and not allow_model else ""
     for step in image.get("transform", ()):
-        if step["kind"] == "function" and not done_by_code:
+        if step["kind"] == "function" and not done_by_code and not allow_transforms:
             done_by_code = f'pixels are transformed ("{step["function"]}")'
     if done_by_code:
         raise ModelError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, NotRequired, TypeVar
+from typing import Annotated, Generic, Literal, NotRequired, TypeVar
 
 from annotated_types import Len
 
@@ -38,5 +38,7 @@ class BundleSettings(SceneImageSettings, Generic[Predict]):
 class BundleStageSettings(BundleSettings[PredictSettings]):
     """The settings of the stage."""
 
+    onnx: NotRequired[Literal[True]]
+    """Whether the bundle also holds the network as ONNX, and what describes it."""
     trained: NotRequired[TrainedSettings]
     """The model that the project names. In no key."""

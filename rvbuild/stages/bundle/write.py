@@ -4,6 +4,9 @@ Members: `model.safetensors`, `model.json`, `stats.json`, `project.json` (the se
 (size and digest of each other member), and `code/….py` if the model is made or pixels are transformed by the user's own
 Python: the modules that `model.json` and `project.json` embed, as files that a person can read before allowing them to
 run.
+
+With `bundle.onnx` also `model.onnx`, the network with its normalisation for other programs, and `selftest.safetensors`,
+an image with the classes that a prediction must give.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: BundleStageSettings, out
         The model is not the one that the project names.
     """
     packed = settings.copy()
-    trained = packed.pop("trained", None)
+    trained, onnx = packed.pop("trained", None), packed.pop("onnx", False)
     model = {path.name: path for path in inputs["model"]}
     (stats,) = inputs["stats"]
     code = inputs.get("code", ())
@@ -69,6 +72,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: BundleStageSettings, out
     }
     members.update(code_members(description.get("code")))
     members.update(code_members(image.get("code")))
+    if onnx:
+        from rvbuild.stages.bundle.portable import portable  # it imports torch and onnx
+
+        progress.start("export ONNX", 1, "networks")
+        made = portable(model[WEIGHTS], model[DESCRIPTION], json.loads(stats.read_bytes()), settings, trained)
+        progress.note(f"onnxruntime predicts the same classes as torch; scores differ by less than {made.difference:g}")
+        members |= {"model.onnx": made.onnx, "selftest.safetensors": made.selftest}
     progress.start("bundle", len(members), "files")
     write_zip(outputs / BUNDLE, members, progress.advance)
 

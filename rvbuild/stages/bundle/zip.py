@@ -30,6 +30,9 @@ DIGESTS: Mapping[str, tuple[str, Callable[[], Any]]] = {
 }
 """The formats that are read, and the digest of members in each."""
 
+EXTRAS = frozenset({"model.onnx", "selftest.safetensors", "model.stac.json", "README.md"})
+"""Members that a bundle may have besides the required ones, if it was made with `bundle.onnx`."""
+
 CODE_MEMBER = re.compile(r"code/(?:[A-Za-z_]\w*/)*[A-Za-z_]\w*\.py", re.ASCII)
 MAX_MEMBERS = 1000
 MAX_TEXT_BYTES = 64 << 20
@@ -101,7 +104,7 @@ def extract_zip(
     into
         An existing directory that receives the members.
     required
-        The required members, besides the manifest; Python files under `code/` are also allowed.
+        The required members, besides the manifest; `EXTRAS` and Python files under `code/` are also allowed.
     require
         Is called with the manifest before anything is extracted, and raises if it is not trusted.
 
@@ -163,7 +166,7 @@ def _checked_entries(path: Path, archive: zipfile.ZipFile, required: frozenset[s
         name = entry.orig_filename
         if name in entries:
             raise DataError(f'{path}: is not a bundle: it has the member "{name}" twice')
-        if name not in required | {MANIFEST} and not CODE_MEMBER.fullmatch(name):
+        if name not in required | EXTRAS | {MANIFEST} and not CODE_MEMBER.fullmatch(name):
             raise DataError(f'{path}: is not a bundle of rvbuild: it has an unexpected member "{name}"')
         if reason := _oddity(entry):
             raise DataError(f'{path}: is not a bundle of rvbuild: the member "{name}" {reason}')
@@ -185,7 +188,7 @@ def _oddity(entry: zipfile.ZipInfo) -> str | None:
         return "is encrypted"
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
         return "is compressed; rvbuild stores members uncompressed"
-    if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
+    if not entry.filename.endswith((".safetensors", ".onnx")) and entry.file_size > MAX_TEXT_BYTES:
         return f"has {entry.file_size:,} bytes; expected at most {MAX_TEXT_BYTES:,}"
     return None
 

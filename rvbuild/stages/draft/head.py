@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from rvbuild.errors import DataError, classes_that
 from rvbuild.learn.linear.head import MOST_FEATURES, rounded
 from rvbuild.learn.linear.solve import solve
 from rvbuild.progress import Progress
 from rvbuild.stages.draft.settings import HeadSettings
-from rvbuild.stages.draft.stored import Description, read_totals, require_alike
+from rvbuild.stages.draft.stored import read_all_totals
 
 HEAD = "head.json"
 
@@ -37,14 +35,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
     DataError
         No training scene has a label, or scenes have different bands.
     """
-    described: dict[str, Description] = {}
-    total: np.ndarray | None = None
-    for role in sorted(inputs):
-        content, sums = read_totals(inputs[role])
-        described[content["scene"]] = content
-        require_alike(described)
-        total = sums if total is None else total + sums
-    if total is None or not total[:, :, 0].any():
+    content, total = read_all_totals(inputs)
+    if not total[:, :, 0].any():
         raise DataError("no pixel of a training scene has a label: there is nothing to draft a map from")
     pixels = total[:, :, 0].sum(axis=0)
     trained = [c for c in settings["classes"] if settings["background"] or c["id"] != settings["null_id"]]
@@ -52,13 +44,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
         said = classes_that(lacking, "is not drafted", "are not drafted")
         progress.note(f"no training scene has a label of {said}")
     ids = tuple(int(c["id"]) for c in trained)
-    features = len(next(iter(described.values()))["features"])
-    if features > MOST_FEATURES:
-        raise DataError(
-            f"the scenes have {features} features, and a model of drafts at most {MOST_FEATURES}; leave out bands with "
-            "`channels`"
-        )
-    solution = solve(total[:, list(ids)], features)
+    require_few(content["features"])
+    solution = solve(total[:, list(ids)], len(content["features"]), content["cells"]["stride_px"] ** 2)
     rounded(solution, ids).write(
         outputs / HEAD,
         shrinkage=solution.shrinkage,
@@ -66,3 +53,12 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
         expected_mean_iou=solution.expected,
         pixels=pixels.tolist(),
     )
+
+
+def require_few(features: Sequence[str]) -> None:
+    """Raise a DataError if there are too many features for a model."""
+    if len(features) > MOST_FEATURES:
+        raise DataError(
+            f"the scenes have {len(features)} features, and a model of drafts at most {MOST_FEATURES}; leave out bands "
+            "with `channels`"
+        )

@@ -120,6 +120,25 @@ def read_totals(files: Sequence[Path]) -> tuple[Description, Totals]:
     return content, np.load(by_name[TOTALS])
 
 
+def read_all_totals(inputs: Mapping[str, Sequence[Path]]) -> tuple[Description, Totals]:
+    """Return the description of a scene, and the totals of all, from `sums.json` and `totals.npy` of each.
+
+    Raises
+    ------
+    DataError
+        Scenes have different bands.
+    """
+    described: dict[str, Description] = {}
+    total: Totals | None = None
+    for role in sorted(inputs):
+        content, sums = read_totals(inputs[role])
+        described[content["scene"]] = content
+        require_alike(described)
+        total = sums if total is None else total + sums
+    assert total is not None
+    return next(iter(described.values())), total
+
+
 def read_blocks(files: Sequence[Path]) -> Iterator[tuple[int, Block, Sums]]:
     """Yield the row, the block and the sums of its classes, of each block with a label, from all files of the stage."""
     for number, row in enumerate(_rows({path.name: path for path in files})):

@@ -41,6 +41,18 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     return probabilities
 
 
+class WithProbabilities(nn.Module):
+    """A network that gives the probabilities of the outputs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities for normalised images."""
+        return torch.softmax(logits(self.model, images), dim=1)
+
+
 def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -> torch.Tensor:
     """Return a model's logits, `(N, K)` float32.
 
@@ -64,10 +76,17 @@ def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -
         ) from error
     if isinstance(result, Mapping):
         result = result.get("out")
-    shape = tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
-    expected = f"({len(images)}, {outputs or 'K'})"
-    if not isinstance(result, torch.Tensor) or result.dim() != 2 or len(result) != len(images):
-        raise ModelError(f'train.model: expected an output {expected}, or a dict with such an "out"; found {shape}')
+    # An export needs shapes: `len` would fix the number of images.
+    if not isinstance(result, torch.Tensor) or result.dim() != 2 or result.shape[0] != images.shape[0]:
+        raise ModelError(f'{_expected(images, outputs)}, or a dict with such an "out"; found {_shape(result)}')
     if outputs is not None and result.shape[1] != outputs:
-        raise ModelError(f"train.model: expected an output {expected}, one value per class without null; found {shape}")
+        raise ModelError(f"{_expected(images, outputs)}, one value per class without null; found {_shape(result)}")
     return result.float()
+
+
+def _expected(images: torch.Tensor, outputs: int | None) -> str:
+    return f"train.model: expected an output ({len(images)}, {outputs or 'K'})"
+
+
+def _shape(result: object) -> object:
+    return tuple(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.classification import SPEC
 from rvbuild.settings.chip import ChipSettings
@@ -25,6 +26,7 @@ from rvbuild.settings.predict import CellPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.portable import Exported, Probabilities
 from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, Panels, PixelLabels
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ COUNTED = "cells"
 PREDICT_SETTINGS = CellPredictSettings
 
 RAW = SPEC.raw
+
+PORTABLE = Probabilities(per_pixel=False)
 
 
 class _Cells:
@@ -171,6 +175,13 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     from rvbuild.tasks.classification.model import forward as compute
 
     return compute(model, images)
+
+
+def exported(model: nn.Module, info: ModelInfo) -> Exported:
+    """Return the network of the probabilities; see `rvbuild.tasks.protocol.Task.exported`."""
+    from rvbuild.tasks.classification.model import WithProbabilities
+
+    return Exported(WithProbabilities(model), {}, {})
 
 
 def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:

@@ -44,9 +44,9 @@ class Matches(NamedTuple):
     scores: NDArray[np.float64]
     """(D,) falling."""
     hits: Bits
-    """(D,) where a detection found a label that counts."""
+    """(D,) where a detection matched a label that counts."""
     errors: Bits
-    """(D,) where it counts and found none."""
+    """(D,) where it counts and matched none."""
     labels: NDArray[np.int64]
     """(A,) how many labels count."""
 
@@ -68,9 +68,9 @@ def match(boxes: Boxes, scores: NDArray[np.floating], labels: Boxes, ignored: Bo
     counts = _in_range(areas(labels))
     if ignored is not None:
         counts &= ~ignored
-    found, idle = _assign(boxes, labels, _to_bits(counts))
-    errors = ~found & _to_bits(_in_range(areas(boxes)))
-    return Matches(scores[order].astype(np.float64), found & ~idle, errors, counts.sum(axis=1))
+    matched, idle = _assign(boxes, labels, _to_bits(counts))
+    errors = ~matched & _to_bits(_in_range(areas(boxes)))
+    return Matches(scores[order].astype(np.float64), matched & ~idle, errors, counts.sum(axis=1))
 
 
 def _in_range(values: NDArray[np.floating]) -> Bools:
@@ -94,7 +94,7 @@ def _assign(boxes: Boxes, labels: Boxes, counts: Bits) -> tuple[Bits, Bits]:
 
     All sizes and thresholds are decided at once, as bits of integers.
     """
-    found, idle = [0] * len(boxes), [0] * len(boxes)
+    matched, idle = [0] * len(boxes), [0] * len(boxes)
     mine, theirs, shares = overlapping(boxes, labels, IOUS[0] - 1e-9)
     # A nearly perfect overlap passes the last threshold, despite rounding.
     passed = np.searchsorted(np.minimum(IOUS, 1 - 1e-10), shares, side="right")
@@ -118,8 +118,8 @@ def _assign(boxes: Boxes, labels: Boxes, counts: Bits) -> tuple[Bits, Bits]:
             taken = free[label] & passes & ~counting[label] & left
             free[label] ^= taken
             left ^= taken
-        found[box], idle[box] = _EVERYTHING ^ left, wanting ^ left
-    return np.array(found, dtype=np.uint64), np.array(idle, dtype=np.uint64)
+        matched[box], idle[box] = _EVERYTHING ^ left, wanting ^ left
+    return np.array(matched, dtype=np.uint64), np.array(idle, dtype=np.uint64)
 
 
 def _unpacked(bits: Bits) -> NDArray[np.float64]:

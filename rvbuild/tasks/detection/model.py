@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,21 +17,11 @@ from rvbuild.learn.hooks import Objective, Targets
 from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.average_precision import Matches, average, match, precision
+from rvbuild.tasks.detection.candidates import Detected
 from rvbuild.tasks.metrics.tables import mean
 
 CHIP_MERGE_THRESH = 0.5
 """Boxes of a class that overlap by more are one, when the boxes of a validation chip are scored."""
-
-
-class Detected(NamedTuple):
-    """The boxes that a detector found in one chip."""
-
-    boxes: np.ndarray
-    """(n, 4) float32 x0, y0, x1, y1 in pixels of the chip."""
-    scores: np.ndarray
-    """(n,) float32."""
-    outputs: np.ndarray
-    """(n,) int64: which output each belongs to."""
 
 
 Chips = list[tuple[torch.Tensor, torch.Tensor]]

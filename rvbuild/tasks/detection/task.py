@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
 from rvbuild.settings.chip import ChipSettings
@@ -22,8 +23,10 @@ from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, LabelSettings
 from rvbuild.settings.predict import BoxPredictSettings
 from rvbuild.settings.train import LossSettings
+from rvbuild.tasks.detection.candidates import Candidates, Detected
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.portable import Exported
 from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, Panels, PixelLabels
 
 if TYPE_CHECKING:
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
     from rvbuild.geo.grid import Grid
     from rvbuild.geo.labels.boxes import BoxLabels
     from rvbuild.geo.windows import Window
-    from rvbuild.tasks.detection.model import Detected
     from rvbuild.tasks.detection.report import BoxSummary
     from rvbuild.tasks.detection.score import BoxCounts
     from rvbuild.tasks.metrics.places import WorstPlaces
@@ -46,6 +48,8 @@ COUNTED = "boxes"
 PREDICT_SETTINGS = BoxPredictSettings
 
 RAW = SPEC.raw
+
+PORTABLE = Candidates()
 
 
 def labels(
@@ -185,6 +189,14 @@ def forward(model: nn.Module, images: torch.Tensor) -> list[Detected]:
     from rvbuild.tasks.detection.model import detect
 
     return detect(model, images)
+
+
+def exported(model: nn.Module, info: ModelInfo) -> Exported:
+    """Return the network of all candidates; see `rvbuild.tasks.protocol.Task.exported`."""
+    from rvbuild.learn.export.detectors import candidates_of, translations
+
+    network, reading = candidates_of(model, info.model, info.bands, info.chip_px)
+    return Exported(network, reading, translations())
 
 
 def merger(grid: Grid, outputs: Path, settings: BoxInferSettings) -> Merger:

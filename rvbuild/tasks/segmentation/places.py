@@ -31,8 +31,10 @@ def panels(predictions: Path, source: LabelSource, aoi: Aoi | None, classes: Cla
         overlays = [class_overlay(np.where(counted, ids, np.uint8(NODATA)), classes) for ids in (truth, predicted)]
         errors = np.zeros((*truth.shape, 4), dtype=np.uint8)
         errors[counted & (truth != predicted)] = WRONG
-        labels, found, wrong = (_darkened(lay_over(picture, overlay), counted) for overlay in (*overlays, errors))
-        return labels, found, wrong
+        of_labels, of_predictions, of_errors = (
+            _darkened(lay_over(picture, overlay), counted) for overlay in (*overlays, errors)
+        )
+        return of_labels, of_predictions, of_errors
 
     return draw
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
 from rvbuild.settings.chip import ChipSettings
@@ -20,6 +21,7 @@ from rvbuild.settings.labels import LabelSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.portable import Exported, Probabilities
 from rvbuild.tasks.protocol import ClassList, Draw, Merger, Panels, PixelLabels
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
 from rvbuild.tasks.segmentation.target import draw as draw
@@ -45,6 +47,8 @@ COUNTED = "pixels"
 PREDICT_SETTINGS = PredictSettings
 
 RAW = SPEC.raw
+
+PORTABLE = Probabilities(per_pixel=True)
 
 _FEW_CLASSES = 16
 """Up to here a comparison per class is faster than a histogram."""
@@ -141,6 +145,13 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     from rvbuild.tasks.segmentation.model import forward as compute
 
     return compute(model, images)
+
+
+def exported(model: nn.Module, info: ModelInfo) -> Exported:
+    """Return the network of the probabilities; see `rvbuild.tasks.protocol.Task.exported`."""
+    from rvbuild.tasks.segmentation.model import WithProbabilities
+
+    return Exported(WithProbabilities(model), {}, {})
 
 
 def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:

@@ -13,8 +13,11 @@ from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import Decision
 from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.errors import ProjectError, RvbuildError, UsageError
+from rvbuild.project.model import Project
 from rvbuild.session.build import Order, planned, write_tracebacks
 from rvbuild.session.projects import load_all
+from rvbuild.session.reviewing import write as reviews
+from rvbuild.session.session import Session
 
 INTERVAL_S = 0.25
 """Between two reports of progress of one artifact."""
@@ -87,7 +90,7 @@ def main(words: list[str]) -> int:
     asked = json.loads(words[0])
     lines = Lines()
     try:
-        ok = _build(asked, lines)
+        ok, message = _build(asked, lines)
     except KeyboardInterrupt:
         lines.tell("finished", ok=False, message="stopped: finished artifacts are kept, all others are unchanged")
         return 130
@@ -95,13 +98,15 @@ def main(words: list[str]) -> int:
         text = "\n".join(error.problems) if isinstance(error, ProjectError) else str(error)
         lines.tell("finished", ok=False, message=text)
         return 1
-    lines.tell("finished", ok=ok, message="")
+    lines.tell("finished", ok=ok, message=message)
     return 0 if ok else 1
 
 
-def _build(asked: dict[str, Any], lines: Lines) -> bool:
+def _build(asked: dict[str, Any], lines: Lines) -> tuple[bool, str]:
     projects = load_all([Path(asked["path"])], asked["overrides"])
-    order = Order(asked["stage"], keep_going=True, trust=bool(asked["trust"]))
+    stage = reviews.STAGE if asked["stage"] == "review" else asked["stage"]
+    also = reviews.ALSO if stage == reviews.STAGE else ()
+    order = Order(stage, keep_going=True, trust=bool(asked["trust"]), also=also)
     # Nobody can be asked here: code runs that the user has trusted before, and no other.
     with planned(projects, order, lines, _not_trusted) as work:
         pending = [a.label() for a in work.closure if work.session.plan[a.name].decision.state.value != "fresh"]
@@ -109,7 +114,14 @@ def _build(asked: dict[str, Any], lines: Lines) -> bool:
         outcomes = work.run(lines, _not_trusted)
         failed = [outcome for outcome in outcomes if outcome.did is Did.FAILED]
         write_tracebacks(work.session, failed)
-    return not any(outcome.did in (Did.FAILED, Did.SKIPPED) for outcome in outcomes)
+        ok = not any(outcome.did in (Did.FAILED, Did.SKIPPED) for outcome in outcomes)
+        said = _review(work.session, projects[0], order) if ok and stage == reviews.STAGE else ""
+    return ok, said
+
+
+def _review(session: Session, project: Project, order: Order) -> str:
+    """Write the files of the review, as the command does; return what it says."""
+    return "\n".join(reviews.write(session, project, order.trust).lines())
 
 
 def _not_trusted(workspace: Path, names: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError
-from rvbuild.stages.names import on_request
+from rvbuild.session.names import belongs
 from rvbuild.view.building.builds import Build
 from rvbuild.view.looking import Seen
 
@@ -24,7 +24,7 @@ class Follower:
         """Start a build if the draft needs one, unless it was tried in vain and nothing has changed since."""
         if not self.on or seen.problems or self._build.state()["running"]:
             return
-        drafts = [status for status in seen.states if on_request(status.stage)]
+        drafts = [status for status in seen.states if belongs(status.stage, STAGE)]
         now = tuple((status.label, status.state, status.key) for status in drafts)
         if (drafts and not any(status.state in _DUE for status in drafts)) or (now == self._tried):
             return

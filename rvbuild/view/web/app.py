@@ -24,6 +24,9 @@ from rvbuild.view.looking import Looking
 from rvbuild.view.places import places
 from rvbuild.view.points import point_json
 from rvbuild.view.readers import Memo, Readers
+from rvbuild.view.reviewing.deciding import Verdicts
+from rvbuild.view.reviewing.suggestions import suggestions_json
+from rvbuild.view.reviewing.suspects import review_folder, suspects_json
 from rvbuild.view.scenes import ViewedScene
 from rvbuild.view.shapes import shapes
 from rvbuild.view.tiles import Look, Tile, draw
@@ -53,6 +56,7 @@ class View:
         self.build = Build(looking.path, looking.overrides, trust, looking.environment, self._tell)
         self.follower = Follower(self.build)
         self.watcher = Watcher(looking, self._changed)
+        self.verdicts = Verdicts(lambda: review_folder(looking.seen), lambda: self.events.tell("suspects", {}))
 
     def application(self, token: str, port: int, once: str = "") -> Starlette:
         """Return the application, which looks for changes while it runs; `token` and `once` are of `Access`."""
@@ -65,6 +69,9 @@ class View:
             Route("/api/evaluation", _answering(self._evaluation)),
             Route("/api/training", _answering(lambda _: results.training_json(self.looking.seen))),
             Route("/api/places", _answering(self._places)),
+            Route("/api/suspects", _answering(lambda _: suspects_json(self.looking.seen, self.verdicts, self.memo))),
+            Route("/api/suggestions", _answering(lambda _: suggestions_json(self.looking.seen))),
+            Route("/api/verdict", _answering(self._verdict), methods=["POST"]),
             Route("/api/build", _answering(lambda _: self._build_state())),
             Route("/api/build", _answering(self._start), methods=["POST"]),
             Route("/api/follow", _answering(self._follow), methods=["POST"]),
@@ -88,10 +95,12 @@ class View:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         self.watcher.start()
+        self.verdicts.start()
         try:
             yield
         finally:
             self.watcher.stop()
+            self.verdicts.stop()
 
     def _tell(self, kind: str, content: Any) -> None:
         self.events.tell(kind, content)
@@ -155,6 +164,10 @@ class View:
 
     def _evaluation(self, request: Request) -> dict[str, Any]:
         return results.evaluation_json(self.looking.seen, request.query_params.get("of", "prediction"))
+
+    def _verdict(self, request: Request) -> dict[str, Any]:
+        params = request.query_params
+        return self.verdicts.set(params.get("id", ""), params.get("verdict", ""), params.get("note"))
 
     def _follow(self, request: Request) -> dict[str, Any]:
         self.follower.on = request.query_params.get("on") == "1"

@@ -28,7 +28,7 @@ def test_features_have_the_shape_of_cells(bands, stride_px):
 
 
 def test_features_of_photographs_are_spread_and_seldom_clipped():
-    features = encoder_of()(leaves(3, 256)).reshape(-1, 114).astype(float)
+    features = encoder_of()(leaves(3, 256)).reshape(-1, 156).astype(float)
     assert np.abs(features.mean(axis=0)).max() < 1
     assert np.abs(features.std(axis=0) - 16).max() < 2
     assert (np.abs(features) == LIMIT).mean() < 0.002
@@ -44,4 +44,4 @@ def test_neighbours_in_another_tile_have_the_same_features():
 
 def test_features_are_the_same_bytes_everywhere():
     features = encoder_of()(leaves(3, 64))
-    assert xxhash.xxh3_64_hexdigest(features.tobytes()) == "195a934cb7d0c1e3"
+    assert xxhash.xxh3_64_hexdigest(features.tobytes()) == "ebcd65ec9bb8253f"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rvbuild.learn.encoders.encoder import LIMIT
-from rvbuild.learn.linear.algebra import product, solved
+from rvbuild.learn.linear.algebra import PANEL, _outer, product, solved
 from rvbuild.learn.linear.head import EXACT, LOW_BITS, MOST_FEATURES, Head, read_head, rounded
 from rvbuild.learn.linear.moments import moments, size
 from rvbuild.learn.linear.solve import solve
@@ -31,12 +31,32 @@ def sums_of(rng, counts):
     return sums, [drawn(rng, 400, means[k]) for k in range(len(counts))]
 
 
-def test_equations_are_solved():
+@pytest.mark.parametrize("count", [1, 30, 32, 33, 130])
+def test_equations_are_solved(count):
     rng = np.random.default_rng(0)
-    square = rng.normal(size=(30, 30))
-    matrix, right = square @ square.T + np.eye(30), rng.normal(size=(30, 3))
-    np.testing.assert_allclose(matrix @ solved(matrix, right), right, atol=1e-9)
+    square = rng.normal(size=(count, count)) * rng.uniform(0.1, 30, count)
+    matrix, right = square @ square.T + np.eye(count), rng.normal(size=(count, 3))
+    before = matrix.copy()
+    np.testing.assert_allclose(matrix @ solved(matrix, right), right, atol=1e-8)
+    assert (matrix == before).all()
     np.testing.assert_allclose(product(matrix, right), matrix @ right)
+
+
+def test_products_within_the_solver_are_exact_in_any_order():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(PANEL, 40)) * 1e3
+    order = rng.permutation(PANEL)
+    assert (_outer(rows) == _outer(rows[order])).all()
+    np.testing.assert_allclose(_outer(rows), rows.T @ rows, rtol=1e-9)
+
+
+def test_classes_that_hardly_meet_are_divided_where_they_are_equally_probable():
+    rng = np.random.default_rng(7)
+    sums = np.zeros((FOLDS, 2, size(FEATURES)), dtype=np.int64)
+    for fold in range(FOLDS):
+        for k, count in enumerate((40, 1000)):
+            sums[fold, k] = moments(drawn(rng, count, [120 * (k == 0)] * 2 + [0] * 4), np.ones(count, dtype=np.int64))
+    assert not solve(sums, FEATURES).offsets.any()
 
 
 @pytest.mark.parametrize("counts", [(300, 300), (300, 60), (300, 200, 100)])

@@ -18,6 +18,19 @@ function running() {
   return `Building${stage === "build" ? "" : ` ${stage}`}: ${done} of ${planned.length} done…`;
 }
 
+// What the build of a command does, or why it has failed, for the panel of its results.
+export function said(stage) {
+  if (state.build.stage !== stage) return "";
+  if (state.build.running) return running();
+  if (state.build.ok !== false) return "";
+  const failed = Object.entries(state.build.artifacts).filter(([, one]) => one.state === "failed").map(([label, one]) => `${label}: ${one.message}`);
+  return [state.build.message, ...failed].filter(Boolean).join("\n") || "It has failed.";
+}
+
+export function saidLine(id, stage) {
+  return element("p", { id, role: "status", class: state.build.running ? "note notes" : "bad notes" }, said(stage));
+}
+
 export function buildPanel() {
   const box = byId("build");
   const { artifacts, notes } = state.project;
@@ -75,7 +88,7 @@ function header() {
   byId("build-button").textContent = state.build.running ? "Stop" : "Build";
 }
 
-export const press = () => post(state.build.running ? "/api/stop" : "/api/build");
+export const press = (stage) => post(state.build.running ? "/api/stop" : `/api/build?stage=${stage ?? "build"}`);
 
 async function post(address) {
   try {

@@ -1,14 +1,15 @@
 // The layers of the scene: what is on the map, how opaque, on which side, and the panel for it.
 import { ask, byId, element, query } from "./dom.js";
 import { EXTRA, MISS, Shapes, Tiles, map } from "./map.js";
+import { KINDS, listed } from "./listed.js";
 import { SOURCES, classColor, className, shownClasses, state, tell, when } from "./state.js";
 
-const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", splits: "Splits", chips: "Chips" };
-const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "splits", "chips"];
-const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], splits: [false, 0.35], chips: [false, 0.8] };
+const NAMES = { image: "Image", area: "Outside of the area", labels: "Labels", prediction: "Prediction", draft: "Draft", errors: "Errors", scores: "Scores", splits: "Splits", chips: "Chips", suggestions: "Suggestions", suspects: "Suspects" };
+const ORDER = ["image", "labels", "draft", "prediction", "scores", "errors", "area", "splits", "chips", "suggestions", "suspects"];
+const START = { image: [true, 1], labels: [false, 0.55], prediction: [false, 0.55], draft: [false, 0.55], errors: [false, 0.8], scores: [false, 0.7], area: [true, 0.4], splits: [false, 0.35], chips: [false, 0.8], suggestions: [false, 1], suspects: [true, 1] };
 
 // By name: {shown, opacity, side, on: the Leaflet layer, message, choice}. It outlives the scene.
-const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: ["image", "area", "splits"].includes(name) ? "both" : "right", message: "" }]));
+const settings = Object.fromEntries(ORDER.map((name) => [name, { shown: START[name][0], opacity: START[name][1], side: ["image", "area", "splits", "suggestions", "suspects"].includes(name) ? "both" : "right", message: "" }]));
 settings.image.bands = null;
 settings.image.stretch = false;
 settings.scores.choice = "margin";
@@ -24,7 +25,9 @@ for (const [place, name] of ORDER.entries()) {
 }
 map.getPane("overlayPane").style.zIndex = 500;
 
-const isTiled = (name) => ["image", "scores", "area", "splits", "draft"].includes(name) || (state.project.counted === "pixels" && name !== "chips");
+const DRAWN = ["chips", "suggestions", "suspects"]; // shapes, whatever the task is
+
+const isTiled = (name) => ["image", "scores", "area", "splits", "draft"].includes(name) || (state.project.counted === "pixels" && !DRAWN.includes(name));
 
 // Of the model or of the draft, as far as this scene has both.
 function errorsOf() {
@@ -105,6 +108,9 @@ async function showShapes(name) {
 
 async function drawing(name) {
   const visible = (id) => !state.hidden.has(id);
+  if (name === "suspects") return suspectShapes();
+  if (name === "suggestions")
+    return state.suggestions.windows.filter((one) => one.scenes.includes(state.scene.id)).map((one) => [...one.window, { line: "#4dd2ff", width: one.id === state.suggestion ? 4 : 2, text: String(one.rank) }]);
   if (name === "chips") {
     const { rows } = await loadShapes("chips");
     return rows.map((row) => [...row, { line: "#ffffff", edge: false }]);
@@ -118,6 +124,22 @@ async function drawing(name) {
       const color = classColor(row[4]);
       return [...row.slice(0, 4), filled ? { fill: color } : { line: color, dash: name === "labels" ? [5, 4] : [] }];
     });
+}
+
+// The suspects of the scene that the list shows, the one that is looked at above all others.
+function suspectShapes() {
+  const here = listed().filter((one) => one.scene === state.scene.id);
+  const now = here.find((one) => one.id === state.suspect);
+  return [...here.filter((one) => one !== now), ...(now ? [now] : [])].flatMap((one) => {
+    const line = one.verdict === "reject" ? "#c9cec9" : KINDS[one.kind]?.color ?? "#ffffff";
+    const width = one === now ? 4 : 2;
+    const outline = [...one.window, { line, width, dash: one.verdict === "reject" ? [2, 4] : [], fill: one.verdict === "accept" ? `${line}55` : null }, one.rings];
+    if (!one.proposed_rings || (one !== now && one.kind !== "missing")) return [outline];
+    const points = one.proposed_rings.flat();
+    const box = [Math.min(...points.map(([x]) => x)), Math.min(...points.map(([, y]) => y)), Math.max(...points.map(([x]) => x)), Math.max(...points.map(([, y]) => y))];
+    const proposed = [...box, { line: "#ffffff", width, dash: [6, 5] }, one.proposed_rings];
+    return one.kind === "missing" ? [proposed, outline] : [outline, proposed];
+  });
 }
 
 async function wrongCells() {
@@ -226,6 +248,7 @@ function optionsOf(name, one) {
     else if (one.choice !== "" || state.project.counted === "boxes") parts.push(element("span", {}, swatch(MISS), " missed ", swatch(EXTRA), " false"));
   }
   if (name === "splits") parts.push(element("span", {}, Object.entries(SPLITS).map(([split, color]) => [swatch(color), ` ${split} `]).flat()));
+  if (name === "suspects") parts.push(element("span", {}, Object.values(KINDS).map(({ color, title }) => [swatch(color), ` ${title} `]).flat()));
   if (name === "image") parts.push(...imageOptions(one));
   return element("div", { class: "options" }, parts);
 }

@@ -1,18 +1,24 @@
 // The page: what happens at the start, at keys and clicks, and when the server tells of something new.
-import { apply, buildPanel, press } from "./build.js";
+import { apply, buildPanel, press, said } from "./build.js";
 import { ask, byId, element, query } from "./dom.js";
 import { evaluationPanel } from "./evaluation.js";
 import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
 import { fit, map, placeText, unmark, zoomTo } from "./map.js";
 import { lookAtPlaces, placesAreDue, step } from "./places.js";
+import { decide, loadSuspects, stepSuspects, suspectsPanel, undo } from "./suspects.js";
+import { loadSuggestions, stepSuggestions, suggestionsPanel } from "./suggestions.js";
 import { sources, state, tell, when } from "./state.js";
 import { trainingPanel } from "./training.js";
 
 const KEYS = [
   ["1 … 9", "show or hide a layer"], ["s", "swipe on or off"], [", .", "previous, next scene"], ["f", "show the whole scene"],
-  ["n p", "next, previous place"], ["e w b t", "evaluation, places, build, training"], ["arrows + -", "move and zoom the map"], ["?", "this list"],
+  ["n p", "next, previous place"], ["j k", "next, previous suspect or suggestion"],
+  ["a r c", "accept, reject, clear the verdict"], ["u", "undo the last verdict"], ["e w v g b t", "evaluation, places, suspects, suggestions, build, training"], ["arrows + -", "move and zoom the map"], ["?", "this list"],
 ];
-const TABS = ["evaluation", "places", "build", "training"];
+const TABS = ["evaluation", "places", "suspects", "suggestions", "build", "training"];
+
+const TAB_KEYS = { e: "evaluation", w: "places", v: "suspects", g: "suggestions", b: "build", t: "training" };
+const VERDICT_KEYS = { a: "accept", r: "reject", c: "" };
 
 function message(text, bad = false) {
   const box = byId("map-message");
@@ -84,6 +90,7 @@ async function loadResults() {
   evaluationPanel();
   trainingPanel();
   placesAreDue();
+  await Promise.all([loadSuspects(), loadSuggestions()]);
 }
 
 async function takeProject(project) {
@@ -168,7 +175,16 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "n" || event.key === "p") {
     openTab("places");
     step(event.key === "n" ? 1 : -1);
-  } else if ("ewbt".includes(event.key) && event.key.length === 1) openTab({ e: "evaluation", w: "places", b: "build", t: "training" }[event.key]);
+  } else if (event.key === "j" || event.key === "k") {
+    const by = event.key === "j" ? 1 : -1;
+    if (!byId("suggestions").hidden) stepSuggestions(by);
+    else {
+      openTab("suspects");
+      stepSuspects(by);
+    }
+  } else if (VERDICT_KEYS[event.key] !== undefined && !byId("suspects").hidden) decide(VERDICT_KEYS[event.key]);
+  else if (event.key === "u" && !byId("suspects").hidden) undo();
+  else if (TAB_KEYS[event.key]) openTab(TAB_KEYS[event.key]);
   else if (event.key === "?") byId("help").showModal();
   else return;
   event.preventDefault();
@@ -182,10 +198,7 @@ document.querySelector("[role=tablist]").addEventListener("keydown", (event) => 
 });
 byId("keys").append(...KEYS.flatMap(([key, text]) => [element("dt", {}, key), element("dd", {}, text)]));
 byId("help-button").addEventListener("click", () => byId("help").showModal());
-byId("build-button").addEventListener("click", () => {
-  openTab("build");
-  press();
-});
+byId("build-button").addEventListener("click", () => tell("build", "build"));
 byId("state-button").addEventListener("click", () => openTab("build"));
 byId("swipe-button").addEventListener("click", () => setSwipe(!state.swipe));
 byId("scene").addEventListener("change", (event) => goScene(event.target.value));
@@ -209,6 +222,19 @@ when("show-place", async (place) => {
   }
 });
 
+when("show-suspect", async (suspect) => {
+  if (state.scene?.id !== suspect.scene) await goScene(suspect.scene);
+  if (state.scene?.id === suspect.scene && state.suspect === suspect.id) zoomTo(suspect.window, false);
+});
+when("show-suggestion", async (suggestion) => {
+  if (!suggestion.scenes.includes(state.scene?.id) && suggestion.scenes.length) await goScene(suggestion.scenes[0]);
+  if (suggestion.scenes.includes(state.scene?.id) && state.suggestion === suggestion.id) zoomTo(suggestion.window, false);
+});
+when("build", (stage) => {
+  if (stage === "build") openTab("build");
+  press(stage);
+});
+
 function listen() {
   const events = new EventSource("/api/events");
   let lost = false;
@@ -224,14 +250,18 @@ function listen() {
     byId("map-message").dataset.lost = "1";
   });
   events.addEventListener("project", (event) => takeProject(JSON.parse(event.data)));
+  events.addEventListener("suspects", () => loadSuspects().catch((error) => message(error.message, true)));
   events.addEventListener("build", (event) => {
     state.build = { follows: state.build.follows, ...JSON.parse(event.data) };
     buildPanel();
+    suspectsPanel();
+    suggestionsPanel();
     trainingPanel();
   });
   events.addEventListener("build-event", (event) => {
     apply(JSON.parse(event.data));
     buildPanel();
+    for (const stage of ["review", "suggest"]) if (byId(`${stage}-said`)) byId(`${stage}-said`).textContent = said(stage);
     trainingPanel();
   });
 }

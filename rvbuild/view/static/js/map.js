@@ -64,7 +64,8 @@ export const Tiles = L.GridLayer.extend({
   },
 });
 
-// Shapes that the page draws: [x0, y0, x1, y1, style] in pixels of the scene, tile by tile on canvases.
+// Shapes that the page draws: [x0, y0, x1, y1, style, rings] in pixels of the scene, tile by tile on canvases. Without
+// rings, boxes.
 export const Shapes = L.GridLayer.extend({
   initialize(height, width, pane) {
     L.GridLayer.prototype.initialize.call(this, { tileSize: TILE, minZoom: -16, maxZoom: 6, pane, keepBuffer: 1, updateWhenZooming: false });
@@ -83,21 +84,37 @@ export const Shapes = L.GridLayer.extend({
     const scale = 2 ** place.z;
     const [left, top] = [place.x * TILE, place.y * TILE];
     pen.scale(ratio, ratio);
-    for (const [x0, y0, x1, y1, style] of this.shapes) {
+    for (const [x0, y0, x1, y1, style, rings] of this.shapes) {
       const [a, b, c, d] = [x0 * scale - left, y0 * scale - top, x1 * scale - left, y1 * scale - top];
-      if (c < -3 || d < -3 || a > TILE + 3 || b > TILE + 3) continue;
+      if (c < -6 || d < -6 || a > TILE + 6 || b > TILE + 6) continue;
+      const path = new Path2D();
+      if (!rings) path.rect(a, b, c - a, d - b);
+      for (const ring of rings ?? []) {
+        for (const [x, y] of ring) path.lineTo(x * scale - left, y * scale - top);
+        path.closePath();
+      }
       if (style.fill) {
         pen.fillStyle = style.fill;
-        pen.fillRect(a, b, c - a, d - b);
+        pen.fill(path, "evenodd");
       }
       if (style.line) {
+        const width = style.edge === false ? 1 : (style.width ?? 2);
         pen.setLineDash(style.dash ?? []);
-        pen.lineWidth = 4;
+        pen.lineWidth = width + 2;
         pen.strokeStyle = "#000a";
-        if (style.edge !== false) pen.strokeRect(a, b, c - a, d - b);
-        pen.lineWidth = style.edge === false ? 1 : 2;
+        if (style.edge !== false) pen.stroke(path);
+        pen.lineWidth = width;
         pen.strokeStyle = style.line;
-        pen.strokeRect(a, b, c - a, d - b);
+        pen.stroke(path);
+      }
+      if (style.text) {
+        pen.font = "bold 13px sans-serif";
+        pen.setLineDash([]);
+        pen.lineWidth = 3;
+        pen.strokeStyle = "#000c";
+        pen.strokeText(style.text, a + 5, b + 16);
+        pen.fillStyle = "#ffffff";
+        pen.fillText(style.text, a + 5, b + 16);
       }
     }
     return canvas;
@@ -112,11 +129,11 @@ export function fit() {
 }
 
 // Shows a window [x0, y0, x1, y1], with some of what is around it.
-export function zoomTo([x0, y0, x1, y1]) {
-  const margin = Math.max(x1 - x0, y1 - y0, 24) * 0.6;
-  map.fitBounds([[y0 - margin, x0 - margin], [y1 + margin, x1 + margin]], { animate: false, maxZoom: 4 });
-  mark?.remove();
-  mark = L.rectangle([[y0, x0], [y1, x1]], { color: "#ffffff", weight: 3, dashArray: "6 6", fill: false, interactive: false }).addTo(map);
+export function zoomTo([x0, y0, x1, y1], marked = true) {
+  const margin = Math.max(x1 - x0, y1 - y0, 24) * (marked ? 0.6 : 1.2);
+  map.fitBounds([[y0 - margin, x0 - margin], [y1 + margin, x1 + margin]], { animate: false, maxZoom: marked ? 4 : 3 });
+  unmark();
+  if (marked) mark = L.rectangle([[y0, x0], [y1, x1]], { color: "#ffffff", weight: 3, dashArray: "6 6", fill: false, interactive: false }).addTo(map);
 }
 
 export function unmark() {

@@ -12,6 +12,10 @@ export const state = {
   pair: null, // {truth, predicted}: errors of one cell of the confusion matrix
   of: "prediction", // whose evaluation and errors are shown: of the model, or of the draft
   chosen: false, // whether the user has chosen; otherwise the draft's is shown while the model has none
+  suspects: { suspects: [] }, // what the review has found, with verdicts
+  suspect: null, // the id of the suspect that is looked at
+  suggestions: { windows: [] }, // what to label next
+  suggestion: null, // the id of the suggestion that is looked at
   threshold: 0, // of the scores of boxes
   swipe: false,
 };

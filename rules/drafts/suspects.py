@@ -1,0 +1,90 @@
+"""suspects: labels that are probably wrong, by linear models that have not seen them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rvbuild.project.tasks import SPECS
+from rvbuild.rules.common import (
+    Artifact,
+    Product,
+    Project,
+    Scene,
+    Source,
+    aoi,
+    area,
+    class_names,
+    folder,
+    label_classes,
+    label_settings,
+    labels,
+    name,
+    packages,
+    seed,
+)
+from rvbuild.rules.drafts.features import features
+from rvbuild.rules.drafts.sums import summed, totals
+
+if TYPE_CHECKING:
+    from rvbuild.stages.review.settings import ReviewedScene, SuspectsSettings
+
+VERSION = 1
+RUN = "rvbuild.stages.review.suspects:run"
+CODE = ("rvbuild.stages.review.suspects", "{task}")
+WRITES = ("suspects.json",)
+
+MOST_MADE = 600
+"""Labels that errors are made of on purpose, to learn what errors look like."""
+
+
+def reviewed(project: Project) -> list[Scene]:
+    """Return the scenes whose labels are reviewed, by id: all that have labels, if there are some to learn from."""
+    found = (scene for scene in project.scenes if scene.labels is not None)
+    return sorted(found, key=lambda scene: scene.id) if summed(project) else []
+
+
+def artifacts(project: Project, code: str) -> Iterator[Artifact]:
+    """Yield the suspects of all scenes."""
+    scenes = reviewed(project)
+    if not scenes:
+        return
+    inputs: list[Source | Product] = [totals(project, scene) for scene in summed(project)]
+    of_scenes: list[ReviewedScene] = []
+    for scene in scenes:
+        inputs.append(dataclasses.replace(features(project, scene), role=f"features/{scene.id}"))
+        for source in (labels(project, scene), aoi(project, scene)):
+            if source is not None:
+                inputs.append(dataclasses.replace(source, role=f"{source.role}/{scene.id}"))
+        of_scenes.append(
+            {
+                "scene": scene.id,
+                "labels": label_settings(project, scene),
+                "classes": label_classes(project, scene),
+                "seed": seed(project, f"suspects:{scene.id}"),
+                **area(project, scene),
+            }
+        )
+    settings: SuspectsSettings = {
+        "task": project.task,
+        "classes": class_names(project),
+        "null_id": project.null_id,
+        "background": SPECS[project.task].one_class_is_enough,
+        "scenes": of_scenes,
+        "most_made": MOST_MADE,
+    }
+    yield Artifact(
+        name=name("suspects", project.name),
+        project=project.name,
+        stage="suspects",
+        scene=None,
+        run=RUN,
+        version=VERSION,
+        settings=settings,
+        inputs=tuple(inputs),
+        folder=folder(project, "suspects"),
+        code=code,
+        packages=packages(project),
+        writes=WRITES,
+    )

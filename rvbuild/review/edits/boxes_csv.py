@@ -1,0 +1,86 @@
+"""Boxes of a CSV: rows are changed, removed and added; all other lines stay as they are, byte for byte."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from rvbuild.errors import DataError
+from rvbuild.geo.vector.box_files import FileBoxes
+from rvbuild.review.edits.edit import Edit
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def edit_csv(path: Path, edits: Sequence[Edit], content: FileBoxes) -> None:
+    """Edit the rows of boxes.
+
+    Raises
+    ------
+    DataError
+        The file is no CSV in UTF-8, or has no column of labels although one is needed.
+    """
+    data = path.read_bytes()
+    try:
+        mark = "\ufeff" if data.startswith(b"\xef\xbb\xbf") else ""
+        lines = _records(data.decode("utf-8-sig"))
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be edited as CSV: {error}") from error
+    if not lines:
+        raise DataError(f"{path}: is empty, so the columns of its boxes are not known")
+    ending = "\r\n" if lines[0].endswith("\r\n") else "\n"
+    header = [name.strip() for name in _fields(lines[0])]
+    if any(edit.values.get("label") is not None for edit in edits) and "label" not in header:
+        raise DataError(f"{path}: has no column `label`, so a box cannot get a class; add one")
+    rows = [line for line in lines[1:] if _fields(line)]  # as `csv.DictReader`, which leaves out empty lines
+    places = [number for number, line in enumerate(lines) if number and _fields(line)]
+    for edit in edits:
+        if edit.action == "add":
+            image = "" if content.image is None else content.image.name
+            values = {name: "" for name in header} | {"image_path": image} | _values(edit)
+            if lines[-1] and not lines[-1].endswith(("\n", "\r")):
+                lines[-1] += ending
+            lines.append(_line([values.get(name, "") for name in header], ending))
+            continue
+        assert edit.number is not None
+        place = places[edit.number]
+        if edit.action == "remove":
+            lines[place] = ""
+        else:
+            fields = _fields(rows[edit.number])
+            fields += [""] * (len(header) - len(fields))
+            for name, value in _values(edit).items():
+                fields[header.index(name)] = value
+            line = rows[edit.number]
+            lines[place] = _line(fields, line[len(line.rstrip("\r\n")) :])
+    path.write_bytes((mark + "".join(lines)).encode())
+
+
+def _values(edit: Edit) -> dict[str, str]:
+    values = {} if edit.values.get("label") is None else {"label": str(edit.values["label"])}
+    if edit.shape is not None:
+        values |= {name: f"{value:.15g}" for name, value in zip(_SIDES, edit.shape.bounds, strict=True)}
+    return values
+
+
+def _records(text: str) -> list[str]:
+    """Return the text of each record, with its line ending; a quoted field may go over several lines."""
+    physical = io.StringIO(text, newline="").readlines()
+    records, start = [], 0
+    reader = csv.reader(iter(physical))
+    for _ in reader:
+        records.append("".join(physical[start : reader.line_num]))
+        start = reader.line_num
+    return records
+
+
+def _fields(line: str) -> list[str]:
+    return next(csv.reader(io.StringIO(line, newline="")), [])
+
+
+def _line(fields: Sequence[str], ending: str) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=ending).writerow(fields)
+    return text.getvalue()

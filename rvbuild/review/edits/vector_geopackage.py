@@ -1,0 +1,72 @@
+"""Features of a GeoPackage: rows are updated, removed and added; ids, other layers, styles and metadata stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from rvbuild.errors import DataError
+from rvbuild.review import geopackage
+from rvbuild.review.edits.edit import Edit
+
+
+def edit_geopackage(path: Path, layer: str | None, edits: Sequence[Edit]) -> None:
+    """Edit features of a layer, all or none.
+
+    Raises
+    ------
+    DataError
+        The file is locked, the layer cannot hold what it shall, or a feature is missing.
+    """
+    assert layer is not None
+    with geopackage.changed(path) as database:
+        table = geopackage.feature_table(database, path, layer)
+        name, key, geometry = map(geopackage.quoted, (table.name, table.key, table.geometry))
+        shapes = []
+        for edit in edits:
+            values: dict[str, Any] = {geopackage.quoted(column): value for column, value in edit.values.items()}
+            if edit.shape is not None:
+                shape = _fitting(path, table, edit.shape)
+                shapes.append(shape)
+                values[geometry] = geopackage.blob_of(shape, table.srs_id)
+            if edit.action == "add":
+                marks = ", ".join("?" * len(values))
+                database.execute(f"insert into {name} ({', '.join(values)}) values ({marks})", (*values.values(),))
+                continue
+            if edit.action == "remove":
+                done = database.execute(f"delete from {name} where {key} = ?", (int(str(edit.id)),))
+            else:
+                settings = ", ".join(f"{column} = ?" for column in values)
+                done = database.execute(
+                    f"update {name} set {settings} where {key} = ?", (*values.values(), int(str(edit.id)))
+                )
+            if done.rowcount != 1:
+                raise DataError(f"{path}: there is no feature {edit.id} in the layer {table.name!r} any more")
+        geopackage.touch(database, table, shapes)
+
+
+def _fitting(path: Path, table: geopackage.FeatureTable, shape: Any) -> Any:
+    """Return a shape as the type of geometries of a layer.
+
+    Raises
+    ------
+    DataError
+        The layer cannot hold it.
+    """
+    if table.third == 1 or table.measured == 1:
+        raise DataError(
+            f"{path}: the layer {table.name!r} has heights or measures, which an outline of a review does not have. "
+            "Draw it there by hand, or reject the verdict"
+        )
+    kind, own = table.type, shape.geom_type.upper()
+    if kind in ("GEOMETRY", "GEOMETRYCOLLECTION", own):
+        return shape
+    if kind == f"MULTI{own}":
+        multi = shapely.MultiPolygon if own == "POLYGON" else shapely.MultiPoint
+        return multi([shape])
+    if own == f"MULTI{kind}" and shapely.get_num_geometries(shape) == 1:
+        return shapely.get_geometry(shape, 0)
+    raise DataError(f"{path}: the layer {table.name!r} holds {kind}, not {own}; the outline cannot be written to it")

@@ -1,0 +1,170 @@
+"""The probability that labels are wrong, learned from errors that were made of the same labels on purpose.
+
+A logistic regression tells errors of each kind from labels as they are; it is learned in some folds of the area and
+applied in another. Its odds, times how frequent errors are, are the odds that a label is one. How frequent they are
+is estimated from the labels, starting from `EXPECTED`; and labels that are probably wrong count less as examples of
+right ones when the regression is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvbuild.review.finding.evidence import NAMES
+from rvbuild.review.finding.logistic import fit
+from rvbuild.review.finding.objects import Item, Place
+
+Floats = NDArray[np.float64]
+
+KINDS = ("spurious", "outline", "class", "duplicate")
+"""Of labels; without a label, an object can be missing."""
+
+EXPECTED = {"spurious": 0.03, "outline": 0.03, "class": 0.03, "duplicate": 0.02, "missing": 0.05}
+"""The share of labels with an error of each kind that is expected before looking; missing ones relative to labels."""
+
+BELIEF = 50.0
+"""As if this had been seen in so many labels."""
+
+PENALTIES = np.array([*[1.0] * len(NAMES), 0.05])
+"""On the weights of the evidence, and of the overlap with another label: where labels never overlap, that tells all."""
+
+ROUNDS = 3
+LABELLED = 0.35
+"""A place is an object that has a label if they overlap this much, intersection over union."""
+
+FREE = 0.25
+"""A place may lack a label if labels of the class cover less of it, and it overlaps each other label less."""
+
+FEWEST = 5
+"""Labels of a class before it has a median of its own, and objects that must be recognised before others are looked
+for."""
+
+
+class Judged(NamedTuple):
+    """The probability of each kind of error of labels."""
+
+    kinds: tuple[str, ...]
+    chances: Floats
+    """(N, kinds)."""
+
+
+def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
+    """Return the probabilities that labels are wrong."""
+    kind_of = np.array([item.kind for item in made])
+    kinds = tuple(kind for kind in KINDS if (kind_of == kind).any())
+    if not items or not kinds:
+        return Judged((), np.zeros((len(items), 0)))
+    raw, raw_made = _features(items), _features(made)
+    own, errors = _relative(raw, items, raw, items), _relative(raw_made, made, raw, items)
+    folds, made_folds = np.array([item.fold for item in items]), np.array([item.fold for item in made])
+    expected = np.array([EXPECTED[kind] for kind in kinds])
+    chances, prior = np.zeros((len(items), len(kinds))), expected
+    outcomes = np.array([kinds.index(kind) + 1 for kind in kind_of])
+    for _ in range(ROUNDS):
+        right = 1 - chances.sum(axis=1)
+        odds, made_odds = np.zeros((len(items), len(kinds))), np.zeros((len(made), len(kinds)))
+        for fold in np.unique(folds):
+            train, error = folds != fold, made_folds != fold
+            if not train.any() or len(np.unique(outcomes[error])) < len(kinds):
+                train, error = np.ones_like(train), np.ones_like(error)
+            # Errors of each kind weigh as much as labels, together.
+            counts = np.bincount(outcomes[error], minlength=len(kinds) + 1)
+            model = fit(
+                np.concatenate([own[train], errors[error]]),
+                np.concatenate([np.zeros(train.sum(), dtype=np.int64), outcomes[error]]),
+                np.concatenate([right[train], right[train].sum() / counts[outcomes[error]]]),
+                PENALTIES,
+            )
+            odds[folds == fold] = model.log_odds(own[folds == fold])
+            made_odds[made_folds == fold] = model.log_odds(errors[made_folds == fold])
+        for column in range(len(kinds)):
+            of_kind = made_odds[outcomes == column + 1, column]
+            odds[:, column] = _tempered(odds[:, column], right, of_kind, np.ones(len(of_kind)))
+        chances, prior = _chances(odds, prior, expected)
+    return Judged(kinds, chances)
+
+
+def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
+    """Return the places without a label, and the probability that each is an object."""
+    known = [place for place in places if place.labelled >= LABELLED]
+    free = [place for place in places if place.covered < FREE and place.known < FREE]
+    if len(known) < FEWEST or not free:
+        return [], np.zeros(0)
+    every = [*known, *free]
+    features = np.array([[*place.evidence.features, place.strength] for place in every])
+    positive = np.repeat([1, 0], [len(known), len(free)])
+    folds = np.array([place.fold for place in every])
+    chances = np.zeros(len(free))
+    # Before looking: so many objects lack a label, among these places.
+    expected = np.array([min(EXPECTED["missing"] * len(known) / len(free), 0.5)])
+    prior = expected
+    for _ in range(ROUNDS):
+        odds = np.zeros(len(every))
+        weights = np.concatenate([np.ones(len(known)), 1 - chances])
+        weights[: len(known)] *= weights[len(known) :].sum() / len(known)
+        for fold in np.unique(folds):
+            train = folds != fold
+            if not positive[train].any() or positive[train].all():
+                train = np.ones_like(train)
+            model = fit(features[train], positive[train], weights[train])
+            odds[folds == fold] = model.log_odds(features[folds == fold])[:, 0]
+        others = odds[len(known) :]
+        others = _tempered(others, weights[len(known) :], odds[: len(known)], weights[: len(known)])
+        of_each, prior = _chances(others[:, np.newaxis], prior, expected)
+        chances = of_each[:, 0]
+    return free, chances
+
+
+def _tempered(odds: Floats, weights: Floats, positive: Floats, positive_weights: Floats) -> Floats:
+    """Return log-odds as likely as they say, given log-odds of unseen examples; few examples make models too sure.
+
+    Parameters
+    ----------
+    odds, weights
+        (N,) of examples that are mostly negative, and how much each counts as one.
+    positive, positive_weights
+        (M,) of positive examples.
+    """
+    share = weights.sum() / max(float(positive_weights.sum()), 1e-9)
+    model = fit(
+        np.concatenate([odds, positive])[:, np.newaxis],
+        np.repeat([0, 1], [len(odds), len(positive)]),
+        np.concatenate([weights, positive_weights * share]),
+        0.1,
+    )
+    return model.log_odds(odds[:, np.newaxis])[:, 0]
+
+
+def _chances(log_odds: Floats, prior: Floats, expected: Floats) -> tuple[Floats, Floats]:
+    """Return the probability of each kind (N, K), and how frequent each is (K,)."""
+    likely = np.exp(np.clip(log_odds, -20, 20))
+    chances = np.zeros_like(likely)
+    for _ in range(30):
+        odds = likely * prior / max(1 - float(prior.sum()), 1e-3)
+        chances = odds / (1 + odds.sum(axis=1, keepdims=True))
+        prior = (chances.sum(axis=0) + BELIEF * expected) / (len(likely) + BELIEF)
+    return chances, prior
+
+
+def _features(items: Sequence[Item]) -> Floats:
+    return np.array([[*item.evidence.features, item.overlap] for item in items])
+
+
+def _relative(features: Floats, items: Sequence[Item], own: Floats, labels: Sequence[Item]) -> Floats:
+    """Return features relative to the medians of those of the labels of the same class."""
+    result = features.copy()
+    ids, own_ids = np.array([item.class_id for item in items]), np.array([item.class_id for item in labels])
+    for class_id in np.unique(ids):
+        of_class = own[own_ids == class_id]
+        result[ids == class_id] -= _medians(of_class if len(of_class) >= FEWEST else own)
+    return result
+
+
+def _medians(features: Floats) -> Floats:
+    """Return the median of each feature (F,), nan aside."""
+    known = [column[np.isfinite(column)] for column in features.T]
+    return np.array([float(np.median(values)) if len(values) else 0.0 for values in known])

@@ -1,0 +1,191 @@
+"""What there is to judge in a scene: its labels, errors made of them on purpose, and places that may lack a label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import shapely
+
+from rvbuild.review.finding import rehearsal
+from rvbuild.review.finding.candidates import candidates
+from rvbuild.review.finding.evidence import Evidence, Typical, evidence, typical
+from rvbuild.review.finding.maps import ScoreMap
+from rvbuild.review.suspect import Kind, Source
+
+LARGEST = 0.25
+"""Labels that cover more of the scene than this are no objects that could be moved, or forgotten."""
+
+MOST_PLACES = 4
+"""Places of a class that are looked at, relative to its labels and a few more."""
+
+FREE = 0.1
+"""An outline is put where labels of its class cover less of it."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label of a scene, in its pixels."""
+
+    area: Any
+    class_id: int
+    source: Source
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A labelled scene."""
+
+    name: str
+    scores: ScoreMap
+    labels: Sequence[Label]
+    bounds: tuple[float, float, float, float]
+    """Of the area of interest, in pixels."""
+    fold: Callable[[float, float], int]
+    """Of a place: what is judged there is judged by what was learned elsewhere."""
+    kinds: Sequence[Kind]
+    """The kinds of error that its labels can have."""
+    seed: int
+
+
+class Item(NamedTuple):
+    """A label, or an error that was made of one."""
+
+    scene: int
+    label: int
+    kind: str
+    """`right`, or the kind of error."""
+    class_id: int
+    fold: int
+    evidence: Evidence
+    overlap: float
+    """With any other label, intersection over union."""
+
+
+class Place(NamedTuple):
+    """A place where an object may be."""
+
+    scene: int
+    area: Any
+    class_id: int
+    fold: int
+    evidence: Evidence
+    strength: float
+    labelled: float
+    """The largest overlap with a label of the class, intersection over union."""
+    covered: float
+    """The share of it that labels of the class cover."""
+    known: float
+    """The largest overlap with a label of any class, intersection over union."""
+
+
+def typical_of(areas: Mapping[int, Sequence[float]]) -> dict[int, Typical]:
+    """Return what is typical of the labels of each class, given their areas."""
+    return {class_id: typical(np.array(of_class)) for class_id, of_class in sorted(areas.items()) if len(of_class)}
+
+
+def items_of(number: int, scene: Scene, kinds: Mapping[int, Typical], share: float) -> tuple[list[Item], list[Item]]:
+    """Return the labels of a scene, and errors made of a share of them."""
+    near = Neighbours(scene.labels)
+    items, made = list[Item](), list[Item]()
+
+    def item(index: int, kind: str, class_id: int, area: Any, without: int) -> Item:
+        label = scene.labels[index]
+        own = label.area if without >= 0 and class_id == label.class_id else None
+        seen = evidence(area, class_id, scene.scores, kinds[class_id], list(kinds), own)
+        centre = label.area.centroid
+        return Item(number, index, kind, class_id, scene.fold(centre.x, centre.y), seen, near.overlap(area, without))
+
+    for index, label in enumerate(scene.labels):
+        if not _is_object(label.area, scene):
+            continue
+        right = item(index, "right", label.class_id, label.area, index)
+        items.append(right)
+        rng = np.random.default_rng([scene.seed, index])
+        if rng.uniform() >= share:
+            continue
+        if "outline" in scene.kinds:
+            made.append(item(index, "outline", label.class_id, rehearsal.moved(label.area, rng), index))
+            made.append(item(index, "outline", label.class_id, rehearsal.misdrawn(label.area, rng), index))
+        if "duplicate" in scene.kinds:
+            # The evidence of a copy is as that of the label; that they overlap is new.
+            overlap = iou(label.area, rehearsal.copied(label.area, rng))
+            made.append(right._replace(kind="duplicate", overlap=overlap))
+        others = [class_id for class_id in kinds if class_id != label.class_id]
+        if others and "class" in scene.kinds:
+            made.append(item(index, "class", others[int(rng.integers(len(others)))], label.area, index))
+        area = None
+        if "missing" in scene.kinds:
+            area = rehearsal.elsewhere(label.area, rng, scene.bounds, near.free_of(label.class_id))
+        if area is not None:
+            # Where everything has a class, what is no object of this class is one of another.
+            made.append(item(index, "spurious" if "spurious" in scene.kinds else "class", label.class_id, area, -1))
+    return items, made
+
+
+def places_of(number: int, scene: Scene, kinds: Mapping[int, Typical]) -> list[Place]:
+    """Return the places of a scene where objects may be, labelled or not."""
+    if "missing" not in scene.kinds:
+        return []
+    near, places = Neighbours(scene.labels), list[Place]()
+    for class_id, of_class in kinds.items():
+        count = sum(label.class_id == class_id for label in scene.labels)
+        for candidate in candidates(scene.scores, class_id, of_class, MOST_PLACES * (count + 10)):
+            area, centre = candidate.area, candidate.area.centroid
+            places.append(
+                Place(
+                    number,
+                    area,
+                    class_id,
+                    scene.fold(centre.x, centre.y),
+                    evidence(area, class_id, scene.scores, of_class, list(kinds)),
+                    candidate.strength,
+                    near.overlap(area, -1, class_id),
+                    near.covered(area, class_id),
+                    near.overlap(area, -1),
+                )
+            )
+    return places
+
+
+class Neighbours:
+    """The labels of a scene, to be asked which of them overlap what."""
+
+    def __init__(self, labels: Sequence[Label]) -> None:
+        self._areas = np.empty(len(labels), dtype=object)
+        self._areas[:] = [label.area for label in labels]
+        self._ids = np.array([label.class_id for label in labels], dtype=np.int64)
+        self._tree = shapely.STRtree(self._areas)
+
+    def overlap(self, area: Any, without: int, class_id: int | None = None) -> float:
+        """Return the largest intersection over union with a label, of one class or of any."""
+        best = 0.0
+        for index in self._tree.query(area, predicate="intersects"):
+            if index != without and (class_id is None or self._ids[index] == class_id):
+                best = max(best, iou(self._areas[index], area))
+        return best
+
+    def free_of(self, class_id: int) -> Callable[[Any], bool]:
+        """Return a function that tells whether labels of a class hardly cover an area."""
+        return lambda area: self.covered(area, class_id) < FREE
+
+    def covered(self, area: Any, class_id: int) -> float:
+        """Return the share of an area that labels of a class cover."""
+        near = [index for index in self._tree.query(area) if self._ids[index] == class_id]
+        if not near:
+            return 0.0
+        pieces = shapely.intersection(self._areas[near], area)
+        return float(shapely.union_all(pieces).area / max(area.area, 1e-9))
+
+
+def iou(first: Any, second: Any) -> float:
+    """Return the intersection over union of two areas."""
+    shared = float(shapely.intersection(first, second).area)
+    return shared / max(float(first.area + second.area) - shared, 1e-9)
+
+
+def _is_object(area: Any, scene: Scene) -> bool:
+    _, rows, cols = scene.scores.odds.shape
+    return bool(area.area <= LARGEST * rows * cols * scene.scores.stride_px**2)

@@ -1,0 +1,1 @@
+"""The review of labels: its files for users, and verdicts written into labels."""

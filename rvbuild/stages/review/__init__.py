@@ -1,0 +1,1 @@
+"""The stages of reviews: labels that are probably wrong."""

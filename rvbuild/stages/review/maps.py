@@ -1,0 +1,119 @@
+"""Maps of scenes by linear models that have not seen the labels of the place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rvbuild.errors import DataError
+from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.windows import Window
+from rvbuild.learn.linear.head import Head, rounded
+from rvbuild.learn.linear.solve import solve
+from rvbuild.progress import Progress
+from rvbuild.review.finding.maps import ScoreMap, Strip, log_odds, make_map
+from rvbuild.settings.classes import ClassName
+from rvbuild.stages.draft.cells import SceneFeatures
+from rvbuild.stages.draft.stored import Description, fold_of, read_totals, require_alike
+from rvbuild.tasks.protocol import PixelLabels
+
+
+class Models(NamedTuple):
+    """The model of all training scenes, and those that leave out one part of their blocks."""
+
+    whole: Head
+    without: Sequence[Head]
+    """By fold."""
+    first_folds: Mapping[str, int]
+    """Training scene → fold of its first block."""
+
+    def of_block(self, scene: str, row: int, col: int) -> Head:
+        """Return a model that has not seen the labels of a block."""
+        if scene not in self.first_folds:
+            return self.whole
+        return self.without[fold_of(row, col, self.first_folds[scene], len(self.without))]
+
+
+def read_models(
+    sums: Mapping[str, Sequence[Path]], classes: Sequence[ClassName], null_id: int, background: bool
+) -> Models:
+    """Solve the models from the sums of training scenes.
+
+    Raises
+    ------
+    DataError
+        No training scene has a label, or scenes have different bands.
+    """
+    described: dict[str, Description] = {}
+    total: npt.NDArray[np.int64] | None = None
+    for scene in sorted(sums):
+        content, of_scene = read_totals(sums[scene])
+        described[scene] = content
+        total = of_scene if total is None else total + of_scene
+    if total is None or not total[:, :, 0].any():
+        raise DataError("no pixel of a training scene has a label: there is nothing to compare labels with")
+    require_alike(described)
+    ids = tuple(int(c["id"]) for c in classes if background or c["id"] != null_id)
+    features = len(next(iter(described.values()))["features"])
+    total = total[:, list(ids)]
+
+    def head(sums_of_folds: npt.NDArray[np.int64]) -> Head:
+        return rounded(solve(sums_of_folds, features), ids)
+
+    whole, without = head(total), list[Head]()
+    for fold in range(len(total)):
+        rest = total.copy()
+        rest[fold] = 0
+        # With all labels in one fold, nothing is left to learn from; then no block has seen itself left out.
+        without.append(head(rest) if rest[:, :, 0].any() else whole)
+    return Models(whole, without, {scene: content["first_fold"] for scene, content in described.items()})
+
+
+def map_of(
+    scene: str,
+    features: SceneFeatures,
+    models: Models,
+    labels: PixelLabels,
+    aoi: Aoi | None,
+    classes: int,
+    folder: Path,
+    progress: Progress,
+) -> ScoreMap:
+    """Return the map of a scene, memory-mapped in a folder, a row of blocks after the other."""
+    cells = features.cells
+    stride, side = cells.stride_px, cells.side
+    rows, cols = -(-cells.height // stride), -(-cells.width // stride)
+
+    def strip(row: int) -> Strip:
+        odds = np.concatenate(
+            [
+                log_odds(models.of_block(scene, row, col), block, classes).T.reshape(classes, side, side)
+                for col, block in enumerate(features.row(row))
+            ],
+            axis=2,
+        )[:, : rows - row * side, :cols]
+        window = Window(row * cells.block_px, 0, cells.block_px, cells.width).clip(cells.height, cells.width)
+        ids = labels.read(window)
+        counts = np.ones(ids.shape, dtype=np.bool_) if aoi is None else aoi.mask(window)
+        valid = features.valid(window)
+        if valid is not None:
+            counts = counts & valid
+        labelled = np.stack([_shares(ids == class_id, stride) for class_id in range(classes)])
+        progress.advance()
+        return Strip(odds, labelled, _shares(counts, stride))
+
+    return make_map(folder, (classes, rows, cols), stride, range(0, rows, side), strip)
+
+
+def _shares(pixels: npt.NDArray[np.bool_], stride: int) -> npt.NDArray[np.uint8]:
+    """Return the share of each cell (rows, cols) whose pixels (h, w) are set, 0 to 255."""
+    down, right = (-length % stride for length in pixels.shape)
+    padded = np.pad(pixels, ((0, down), (0, right)))
+    rows, cols = padded.shape[0] // stride, padded.shape[1] // stride
+    counts = padded.reshape(rows, stride, cols, stride).sum(axis=(1, 3))
+    shares: npt.NDArray[np.uint8] = np.rint(counts * (255 / stride**2)).astype(np.uint8)
+    return shares

@@ -1,0 +1,1 @@
+"""The stage of suggestions: windows to label next."""

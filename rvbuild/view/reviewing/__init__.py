@@ -1,0 +1,1 @@
+"""Suspects and suggestions on the page, and what users decide about them."""

@@ -1,0 +1,44 @@
+"""A project whose bundle runs elsewhere: built, and used by another engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import zipfile
+
+import pytest
+
+from tests.e2e.conftest import Space
+
+
+def test_a_bundle_with_onnx(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = space.rvbuild("bundle", "projects/p.toml", "--json").json["artifacts"]
+    with space.project.open("a") as file:
+        file.write("\n[bundle]\nonnx = true\n")
+    with monkeypatch.context() as patch:
+        find = importlib.util.find_spec
+        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+        for command in ("bundle", "check"):
+            result = space.rvbuild(command, "projects/p.toml")
+            assert result.status == 2 and "Traceback" not in result.err
+            assert (
+                "bundle.onnx: true needs packages that are not installed (onnxscript): pip install 'rvbuild[onnx]'"
+                in (result.out + result.err)
+            )
+    result = space.rvbuild("bundle", "projects/p.toml", "--json")
+    assert result.did("built") == {"bundle"}, result.out + result.err
+    keys = {a["stage"]: a["key"] for a in result.json["artifacts"]}
+    assert [a["stage"] for a in plain if a["key"] != keys[a["stage"]] and a["stage"] not in ("chip", "analyze")] == [
+        "bundle"
+    ]
+    bundle = space.root / "cache/p/bundle/p.zip"
+    with zipfile.ZipFile(bundle) as archive:
+        assert "model.onnx" in archive.namelist()
+    for engine in ("torch", "onnxruntime"):
+        result = space.rvbuild(
+            "predict", str(bundle), str(space.root / "data/c.tif"), "-o", str(space.root / engine), "--engine", engine
+        )
+        assert result.status == 0, result.out + result.err
+    one, other = (sorted(p.name for p in (space.root / e / "c").iterdir()) for e in ("torch", "onnxruntime"))
+    assert one == other and "labels.tif" in one
+    result = space.rvbuild("predict", "projects/p.toml", "--engine", "torch")
+    assert result.status == 2 and "--engine and --allow-code apply to a bundle" in result.err

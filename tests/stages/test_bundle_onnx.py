@@ -1,0 +1,203 @@
+"""Bundles with ONNX: their members, the same predictions by onnxruntime, and files of strangers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import rasterio
+import safetensors.numpy
+import torch
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn import models
+from rvbuild.learn.checkpoint import save_model
+from rvbuild.learn.model_files import ModelInfo, read_info, write_info
+from rvbuild.progress import Silent
+from rvbuild.stages import predictor
+from rvbuild.stages.bundle import portable
+from rvbuild.stages.bundle.predict import predict_images
+from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, rewrite, with_code
+from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+EXTRAS = ["model.onnx", "selftest.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with ONNX, made once."""
+    folder = tmp_path_factory.mktemp("exported")
+    return pack(folder, write_model(folder / "model"), onnx=True)
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(exported, tmp_path))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_what_is_in_it(bundle: Path) -> None:
+    members = contents(bundle)
+    assert sorted(members) == sorted([*MEMBERS, *EXTRAS])
+    assert "onnx" not in json.loads(members["project.json"])
+    model = onnx.load_model_from_string(members["model.onnx"])
+    onnx.checker.check_model(model, full_check=True)
+    metadata = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert metadata.pop("rvbuild")["largest_difference"] <= 1e-5
+    assert metadata == {
+        "model_type": "Segmentor",
+        "class_names": {"0": "car", "1": "tree"},
+        "tiles_size": 16,
+        "tiles_overlap": 50,
+        "standardization_mean": [0.0] * 3,
+        "standardization_std": [1.0] * 3,
+        "seg_thresh": 0.0,
+        "seg_small_segment": 0,
+    }
+    selftest = safetensors.numpy.load(members["selftest.safetensors"])
+    assert selftest["images"].shape == (1, 3, 16, 16) and selftest["images"].dtype == np.uint8
+    assert set(np.unique(selftest["expected.classes"])) <= {0, 1, 255}
+
+
+def test_equal_inputs_give_equal_bytes(bundle: Path, tmp_path: Path) -> None:
+    again = pack(empty(tmp_path / "again"), write_model(tmp_path / "model"), onnx=True)
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_both_engines_write_the_same_files(bundle: Path, tmp_path: Path) -> None:
+    image = image_array(70, 90)
+    image[:, 20:40, 30:60] = 0
+    scene = write_raster(tmp_path / "scene.tif", image, nodata=0)
+    for engine in ("torch", "onnxruntime"):
+        predict_images(bundle, [scene], tmp_path / engine, Silent(), engine=engine)
+    one, other = (tmp_path / engine / "scene" for engine in ("torch", "onnxruntime"))
+    assert sorted(digests(one)) == sorted(digests(other))
+    with rasterio.open(one / "labels.tif") as first, rasterio.open(other / "labels.tif") as second:
+        labels, again = first.read(1), second.read(1)
+    assert set(np.unique(labels)) == {0, 1, 255}
+    assert np.count_nonzero(labels != again) <= labels.size / 10_000
+
+
+CELLS = image_array(16 * 8, 16).reshape(3, 8, 16, 16).swapaxes(0, 1)
+
+
+def _classifier(folder: Path) -> list[Path]:
+    """Write a classifier of chips with random weights."""
+    folder.mkdir()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = models.build("chip_classification", "cnn", bands=3, outputs=2, args={"width": 4, "depth": 2}).eval()
+        with torch.no_grad():
+            model.head.weight *= 50  # type: ignore[operator, union-attr]
+            model.head.bias -= model(torch.from_numpy(CELLS / np.float32(255))).median(dim=0).values  # type: ignore[operator, union-attr]
+    names = [{"id": item["id"], "name": item["name"]} for item in CLASSES]
+    info = ModelInfo("chip_classification", "cnn", {"width": 4, "depth": 2}, 3, "uint8", ["car", "tree"], names, NULL,
+                     16, {"kind": "scale", "max": 255})  # type: ignore[arg-type]  # fmt: skip
+    save_model(folder, model.state_dict(), info)
+    return [folder / "model.safetensors", folder / "model.json"]
+
+
+def test_cells_are_classified_alike(tmp_path: Path) -> None:
+    weights, description = _classifier(tmp_path / "model")
+    settings: Any = {**predict_settings(cell_px=16, cells="geojson"), "task": "chip_classification"}
+    stats: Any = {"bands": [], "dtype": "uint8"}
+    made = portable.portable(weights, description, stats, settings, None)
+    weights.with_name("model.onnx").write_bytes(made.onnx)
+    scores = [
+        predictor.load_predictor(weights, description, "cpu", engine=engine)(CELLS, None)
+        for engine in ("torch", "onnxruntime")
+    ]
+    assert set(scores[0].argmax(axis=1)) == {0, 1}
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-5)
+
+
+def test_a_network_that_predicts_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, description = write_model(tmp_path / "model")
+    export = portable.export
+
+    def spoiled(*arguments: Any) -> bytes:
+        model = onnx.load_model_from_string(export(*arguments))
+        (kernel,) = [t for t in model.graph.initializer if t.name.endswith("head.weight")]
+        values = onnx.numpy_helper.to_array(kernel)
+        kernel.raw_data = (-values).tobytes()
+        return bytes(model.SerializeToString())
+
+    monkeypatch.setattr(portable, "export", spoiled)
+    settings: Any = predict_settings()
+    with pytest.raises(
+        ModelError, match=r"predicts something else in onnxruntime than in torch: [1-9]\d* of \d+ classes"
+    ):
+        portable.portable(weights, description, {"bands": [], "dtype": "uint8"}, settings, None)
+
+
+def test_code_of_the_model_is_not_needed(tmp_path: Path) -> None:
+    path = pack(tmp_path, with_code(tmp_path / "model", {"nets.small": CODE}), onnx=True)
+    scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
+    with pytest.raises(ModelError, match="--allow-code"):
+        predict_images(path, [scene], tmp_path / "out", Silent())
+    predict_images(path, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
+    assert (tmp_path / "out/scene/labels.tif").is_file()
+
+
+def test_a_bundle_without_onnx_says_what_to_do(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
+    with pytest.raises(ModelError, match=rf"{packed}: onnxruntime was requested, and there is no model as ONNX\. Make"):
+        predict_images(packed, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
+    monkeypatch.setattr(predictor, "_has_torch", lambda: False)
+    with pytest.raises(ModelError, match=r"torch is not installed, and there is no model as ONNX"):
+        predict_images(packed, [scene], tmp_path / "out", Silent())
+    with pytest.raises(ModelError, match=r"torch is not installed: pip install rvbuild"):
+        predict_images(packed, [scene], tmp_path / "out", Silent(), engine="torch")
+
+
+SPOILED = [
+    (
+        lambda m: m.graph.input[0].type.tensor_type.shape.dim[1].__setattr__("dim_value", 4),
+        "expected the input",
+    ),
+    (lambda m: m.metadata_props.__delitem__(slice(None)), 'no entry "rvbuild"'),
+    (lambda m: m.graph.output[0].__setattr__("name", "nothing"), "onnxruntime cannot open it"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILED, ids=["bands", "metadata", "output"])
+def test_a_network_of_strangers_is_refused(bundle: Path, tmp_path: Path, spoil: Any, message: str) -> None:
+    members = contents(bundle)
+    model = onnx.load_model_from_string(members["model.onnx"])
+    spoil(model)
+    path = rewrite(bundle, {**members, "model.onnx": model.SerializeToString()})
+    scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
+    with pytest.raises((DataError, ModelError), match=message):
+        predict_images(path, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
+
+
+def test_a_network_for_other_images_is_refused(bundle: Path, tmp_path: Path) -> None:
+    weights, description = write_model(tmp_path / "other", chip_px=16)
+    write_info(description, replace(read_info(description), chip_px=32))
+    weights.with_name("model.onnx").write_bytes(contents(bundle)["model.onnx"])
+    with pytest.raises(DataError, match=r"expected the input \('images', 'tensor\(float\)', \[3, 32, 32\]\)"):
+        predictor.load_predictor(weights, description, "cpu", engine="onnxruntime")
+
+
+def test_tensors_outside_of_the_file_are_not_read(bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(contents(bundle)["model.onnx"])
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    path = rewrite(bundle, {**contents(bundle), "model.onnx": model.SerializeToString()})
+    scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
+    with pytest.raises(ModelError, match=r"onnxruntime cannot open it: .*External data path"):
+        predict_images(path, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
