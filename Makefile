@@ -60,7 +60,7 @@ bench: $(READY) ## measure speed and memory against the bars
 	$(BIN)/python -m benchmarks
 
 lock: ## write constraints/locked.txt: every package that an install brings, with hashes (needs uv)
-	uv pip compile pyproject.toml --extra s3 --extra view --extra watch --universal --python-version 3.11 --generate-hashes \
+	uv pip compile pyproject.toml --extra s3 --extra timm --extra view --extra watch --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-annotate --quiet --output-file constraints/locked.txt
 
 release-files: $(READY) ## build wheel and source archive, and the list of what an install brings, into dist/

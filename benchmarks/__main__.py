@@ -21,6 +21,8 @@ NAMES = (
     "chip",
     "rechip",
     "draft",
+    "watch_draft",
+    "suggest",
     "review",
     "train",
     "predict",

@@ -1,11 +1,9 @@
-"""Drafts: one polygon edited, from the save to the model and to the map, and whether the result is exact."""
+"""Drafts: one polygon edited in a large scene, and whether the result is exact. See also `watch_draft`."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,9 +16,7 @@ from benchmarks.rechip import edit
 from benchmarks.rechip import write as write_noise
 
 SIZE_PX, POLYGONS, EDITS = 6000, 3000, 3
-WATCHED_PX, WATCHED_POLYGONS = 1500, 300
 CHAIN = ("sums", "head", "draft")
-PATIENCE_S = 60
 
 
 def run(folder: Path) -> list[Figure]:
@@ -36,12 +32,9 @@ def run(folder: Path) -> list[Figure]:
     each = ", ".join(f"{stage} {after[stage]:.2f} s" for stage in CHAIN)
     note = f"{each}; {SIZE_PX} px square, {POLYGONS} polygons; features, once: {first['features']:.0f} s"
     differing = _differing(folder / "large", project)
-    solved, mapped = _watched(folder / "small")
     return [
         Figure("draft: one polygon edited in a large scene", sum(after[s] for s in CHAIN), 2, "s", True, note),
         Figure("its files that differ from those of a clean build", differing, 0, "", True),
-        Figure("watch draft: polygon saved to model solved", solved, 0.1, "s", True, f"{WATCHED_PX} px square"),
-        Figure("watch draft: polygon saved to map written", mapped, 2, "s", True, f"{WATCHED_PX} px square"),
     ]
 
 
@@ -75,36 +68,3 @@ def _differing(folder: Path, project: str) -> int:
         for name in names
     )
     return len(names) - sum(same)
-
-
-def _watched(folder: Path) -> tuple[float, float]:
-    """Return the seconds from a save to the model, and to the map, while `watch draft` runs."""
-    project, labels = write(folder, WATCHED_PX, WATCHED_POLYGONS)
-    # A map of classes may stay as it was; its scores do not.
-    files = [folder / "cache/bench" / name for name in ("head/head.json", "draft/a/scores.tif")]
-    command = [sys.executable, "-m", "rvbuild", "watch", "draft", project]
-    times: list[tuple[float, float]] = []
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        try:
-            for number in range(EDITS + 1):
-                assert process.stderr is not None
-                while not process.stderr.readline().startswith("watching;"):
-                    pass
-                time.sleep(1.1)
-                before = [file.stat().st_mtime_ns for file in files]
-                edit(labels, number)
-                start = time.perf_counter()
-                solved, mapped = (_until_written(*each, start) for each in zip(files, before, strict=True))
-                times.append((solved, mapped))
-        finally:
-            process.terminate()
-    solved, mapped = sorted(times[1:], key=lambda pair: pair[1])[EDITS // 2]
-    return solved, mapped
-
-
-def _until_written(file: Path, before: int, start: float) -> float:
-    while not file.exists() or file.stat().st_mtime_ns == before:
-        if time.perf_counter() - start > PATIENCE_S:
-            raise TimeoutError(f"{file} was not written")
-        time.sleep(0.002)
-    return time.perf_counter() - start

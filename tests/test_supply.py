@@ -14,7 +14,10 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-INSTALLED = [Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["s3"], *EXTRAS["view"], *EXTRAS["watch"]]]
+INSTALLED = [
+    Requirement(text)
+    for text in [*PROJECT["dependencies"], *EXTRAS["s3"], *EXTRAS["timm"], *EXTRAS["view"], *EXTRAS["watch"]]
+]
 TESTED = [*INSTALLED, *(Requirement(text) for text in EXTRAS["test"])]
 
 #: Versions before these have known holes, or were withdrawn.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 VERSION = 1
 RUN = "rvbuild.stages.suggest.stage:run"
 CODE = ("rvbuild.stages.suggest.stage", "{task}")
-WRITES = ("suggestions.json", "windows*.gpkg", "windows*.geojson")
+WRITES = ("suggestions.json", "windows*.gpkg", "windows*.geojson", "windows*.qml")
 
 
 class _Ground(NamedTuple):
@@ -51,9 +51,10 @@ class _Ground(NamedTuple):
         return (self.training or self.unlabelled)[0]
 
     @property
-    def may_have_windows(self) -> bool:
-        """Whether something may be left to label: no scene of the evaluation is the whole image."""
-        return bool(self.training or self.unlabelled) and all(s.aoi or s.blocks is not None for s in self.evaluated)
+    def matters(self) -> bool:
+        """Whether it has labels to learn from, or may get some: no scene of the evaluation is the whole image."""
+        free = all(scene.aoi or scene.blocks is not None for scene in self.evaluated)
+        return bool(self.training) or (bool(self.unlabelled) and free)
 
     def areas(self) -> list[Scene]:
         """Return the scenes whose areas matter."""
@@ -65,7 +66,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     learnt = summed(project)
     if not learnt:
         return
-    grounds = [ground for ground in _grounds(project) if ground.may_have_windows]
+    grounds = [ground for ground in _grounds(project) if ground.matters]
     suggest, draft = project.file.suggest, project.draft
     settings: SuggestSettings = {
         "task": project.task,

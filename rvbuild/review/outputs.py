@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rvbuild.errors import DataError
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
@@ -84,6 +85,7 @@ def write_review(
         Images or labels cannot be read, or another program locks the table.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    require_no_links(folder)
     ranked = sorted(suspects, key=order)
     pictured = {suspect.id for suspect in ranked[:MOST_PICTURES]}
     thumbnails, fresh = folder / THUMBNAILS, folder / f".{THUMBNAILS}"
@@ -120,6 +122,19 @@ def write_review(
     pictures = {path.stem: path for path in thumbnails.iterdir()}
     write_page(folder / PAGE, title, ordered, decided, pictures, classes)
     return decided
+
+
+def require_no_links(folder: Path) -> None:
+    """Refuse a folder that leads elsewhere: nothing outside of it may be written.
+
+    Raises
+    ------
+    DataError
+        It is a link, or holds one.
+    """
+    for path in (folder, *folder.rglob("*")):
+        if path.is_symlink():
+            raise DataError(f"{path}: is a link, through which nothing is written; remove it")
 
 
 def _row(suspect: Suspect, scene: ReviewedScene, current: CurrentLabels) -> Row:

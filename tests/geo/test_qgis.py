@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rvbuild.geo.write.qgis import write_raster_style, write_score_style, write_vector_style
+from rvbuild.geo.write.qgis import write_outline_style, write_raster_style, write_score_style, write_vector_style
 
 CLASSES = [
     {"id": 0, "name": 'car "<fast>" & more', "color": "#ffff00"},
@@ -67,3 +67,12 @@ def test_a_vector_is_categorized_by_class(tmp_path: Path) -> None:
             options = {option.get("name"): option.get("value") for option in drawn.findall("Option/Option")}
             assert options["color"].rpartition(",")[0] == color
             assert options.get("style") == {"polygon": "solid", "box": "no"}.get(geometry)
+
+
+def test_windows_are_outlines_in_one_colour(tmp_path: Path) -> None:
+    root = parse(write_outline_style(tmp_path / "windows.gpkg", "#ff9d00"), "windows.qml")
+    renderer = root.find("renderer-v2")
+    assert renderer is not None
+    assert renderer.get("type") == "singleSymbol"
+    options = {option.get("name"): option.get("value") for option in renderer.iter("Option")}
+    assert (options["style"], options["outline_color"]) == ("no", "255,157,0,255")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 from rasterio.enums import Resampling
 
@@ -64,6 +65,17 @@ def test_pixels_of_a_class_and_new_ones(tmp_path, write_raster):
         assert new.overviews(1) == old.overviews(1) == [2, 4]
         assert np.array_equal(new.read(1, out_shape=(20, 30)), expected[::2, ::2])
     assert np.array_equal(pixels_of(case.files[0]), before)
+
+
+def test_a_cloud_optimized_one(tmp_path, write_raster):
+    case = case_of(tmp_path, write_raster, tiled=True, blockxsize=16, blockysize=16)
+    path = tmp_path / "cog.tif"
+    rasterio.shutil.copy(case.files[0], path, driver="COG", BLOCKSIZE=128)
+    case = Case(tmp_path, case.image, [path], RASTER)
+    (copy,) = case.apply(verdict(case, "class", "tree", "car", AREA))
+    expected = pixels_of(path)
+    expected[2:6, 3:9] = 1
+    assert np.array_equal(pixels_of(copy), expected)
 
 
 def test_spurious_pixels_become_null(tmp_path, write_raster):

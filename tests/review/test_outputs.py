@@ -13,6 +13,7 @@ import pytest
 import shapely
 from PIL import Image
 
+from rvbuild.errors import DataError
 from rvbuild.review.outputs import ReviewedScene, write_review
 from rvbuild.review.shapes import rings_of
 from rvbuild.review.suspect import Source
@@ -100,6 +101,20 @@ def test_the_page_is_escaped_and_needs_nothing(tmp_path, scene):
     assert (
         page.index("probably wrong: 90 %") < page.index("probably wrong: 75 %") < page.index("probably missing: 50 %")
     )
+
+
+@pytest.mark.parametrize("name", ["review", "review/suspects.gpkg", "review/review.html", "review/thumbnails"])
+def test_nothing_is_written_through_links(tmp_path, scene, name):
+    path, elsewhere = tmp_path / "cache" / "p" / name, tmp_path / "elsewhere"
+    path.parent.mkdir(parents=True)
+    if path.suffix:
+        elsewhere.write_text("mine")
+    else:
+        elsewhere.mkdir()
+    path.symlink_to(elsewhere)
+    with pytest.raises(DataError, match="is a link, through which nothing is written"):
+        review(tmp_path, scene)
+    assert elsewhere.read_text() == "mine" if path.suffix else not list(elsewhere.iterdir())
 
 
 def test_a_page_without_suspects(tmp_path, scene):

@@ -127,6 +127,16 @@ def test_of_an_image_without_labels_all_of_its_area_is_suggested(images: Images)
     assert [window["rank"] for window in images.suggest("few", count=3)] == [1, 2, 3]
 
 
+def test_an_image_that_is_labelled_everywhere_counts_as_known(images: Images) -> None:
+    images.add("a", labels=truth())
+    images.add("b", seed=0)
+    images.add("c", seed=1)
+    windows = images.suggest()
+    # b is the image that a is: nothing new is in it.
+    assert [window["scene"] for window in windows[: len(WHOLE)]] == ["c"] * len(WHOLE)
+    assert {window["diversity"] for window in windows[len(WHOLE) :]} == {0}
+
+
 def test_where_labels_are_for_evaluation_nothing_is_suggested(images: Images) -> None:
     images.add("a", labels=truth(), area=(0, 0, HEIGHT, 48))
     images.settings["grounds"][0]["evaluated"] = [{"scene": "east"}]
@@ -201,6 +211,7 @@ def test_each_crs_has_its_files(images: Images) -> None:
     assert {window["scene"] for window in windows} == {"b", "c"}
     with fiona.open(images.folder / "out/windows.gpkg") as file:
         assert {record["properties"]["scene"] for record in file} == {"b"}
+    assert (images.folder / "out/windows_no_CRS.qml").exists()
     with fiona.open(images.folder / "out/windows_no_CRS.gpkg") as file:
         records = list(file)
     assert {record["properties"]["scene"] for record in records} == {"c"}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
 from rvbuild.view.looking import Looking
 from rvbuild.view.web.app import STATIC, View
 from tests.api.conftest import write_labels
 
 from .conftest import Client, Results
+from .test_suspects import A, review
 
 PORT, TOKEN = 8124, "a-token"
 HOME = f"http://127.0.0.1:{PORT}"
@@ -78,6 +82,19 @@ def test_tiles_are_kept_by_the_version_of_their_files(page: Page) -> None:
     assert answer.headers["content-type"] == "image/png" and "immutable" in answer.headers["cache-control"]
     assert page.client.get("/tile/image/1/0/0?scene=c").headers["cache-control"] == "no-store"
     assert page.client.get("/tile/image/1/9/9?scene=c").status_code == 204
+
+
+def test_a_tile_that_the_page_no_longer_waits_for_is_not_drawn(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr("rvbuild.view.web.app.draw", lambda *_: drawn.append("tile"))
+    path = {"layer": "image", "step": 1, "row": 0, "col": 0}
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    request = Request({"type": "http", "method": "GET", "query_string": b"scene=c", "path_params": path}, receive)
+    assert asyncio.run(page.view._tile_if_wanted(request)).status_code == 499
+    assert drawn == []
 
 
 def test_a_pixel_is_told_with_its_label(page: Page) -> None:
@@ -163,3 +180,14 @@ def test_the_page_and_all_that_it_names_is_packed(page: Page) -> None:
         assert not re.findall(r"https?://(?!www\.w3\.org)", script)
         for imported in re.findall(r'from "(\./[^"]+)"', script):
             assert (STATIC / "js" / imported).is_file()
+
+
+def test_a_verdict_is_told_to_all_pages(page: Page, pixels: Results) -> None:
+    assert page.client.post("/api/verdict?id=a&verdict=accept").status_code == 403, "not from the page"
+    answer = page.client.post("/api/verdict?id=a&verdict=accept", {"Origin": HOME})
+    assert (answer.status_code, answer.json()["error"]) == (400, "there are no suspects yet: run the review")
+    review(pixels)
+    answer = page.client.post(f"/api/verdict?id={A}&verdict=accept&note=sure", {"Origin": HOME})
+    assert answer.json()["former"] == {"verdict": "", "note": ""}
+    assert page.told == ["verdict"]
+    assert page.get("/api/suspects") == page.get("/api/suggestions") == {}, "no build knows of them"

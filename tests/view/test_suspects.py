@@ -87,7 +87,11 @@ def test_suspects_of_labels_that_were_edited_are_stale(pixels: Results) -> None:
 
 
 def test_a_verdict_is_in_the_table_at_once_and_can_be_taken_back(folder: Path, verdicts: Verdicts) -> None:
-    assert verdicts.set(A, "reject", "it is fine") == {"former": {"verdict": "", "note": ""}, "unsaved": ""}
+    assert verdicts.set(A, "reject", "it is fine") == {
+        "former": {"verdict": "", "note": ""},
+        "note": "it is fine",
+        "unsaved": "",
+    }
     assert read_verdicts(folder / TABLE)[A] == Decision("reject", "it is fine")
     assert not (folder / UNSAVED).exists()
     former = verdicts.set(A, "accept")["former"]

@@ -101,6 +101,17 @@ def write_vector_style(file: Path, classes: Classes, geometry: Geometry = "polyg
     return _write(root, file)
 
 
+def write_outline_style(file: Path, color: str) -> Path:
+    """Write the style of polygons of which only the outline is seen, in a colour `#rrggbb`; return its path."""
+    root = _root()
+    renderer = SubElement(
+        root, "renderer-v2", type="singleSymbol", symbollevels="0", enableorderby="0", forceraster="0"
+    )
+    SubElement(renderer, "symbols").append(symbol("0", rgb(color), "box"))
+    SubElement(root, "blendMode").text = "0"
+    return _write(root, file)
+
+
 def symbol(name: str, color: Sequence[int], geometry: Geometry) -> Element:
     """Return a symbol in a colour, red, green and blue."""
     opaque, faint = (",".join(map(str, (*color, alpha))) for alpha in (255, _FILL_ALPHA))

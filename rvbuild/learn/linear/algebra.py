@@ -17,14 +17,27 @@ from rvbuild.learn.linear.moments import Reals
 PANEL = 32
 """Columns that are eliminated one by one, before all others at once."""
 
-_PART_BITS = 22
-"""Of a part of a number: a sum of `PANEL` products of two parts is exact, because 2 * 22 + 5 bits are less than 53."""
+_DIGITS = 53
+"""Binary digits of a float64."""
 
 
 def product(left: Reals, right: Reals) -> Reals:
-    """Return the matrix product of (N, M) and (M, K), for small K."""
-    columns = [np.add.accumulate(left * column, axis=1)[:, -1] for column in right.T]
-    return np.stack(columns, axis=1)
+    """Return the matrix product of (N, M) and (M, K), to about 40 binary digits of its largest terms."""
+    bits = (_DIGITS - (right.shape[0] - 1).bit_length()) // 2
+    (high, low), (other_high, other_low) = _parts(left, bits), _parts(right, bits)
+    total: Reals = high @ other_high + (high @ other_low + low @ other_high)
+    return total
+
+
+def _parts(values: Reals, bits: int) -> tuple[Reals, Reals]:
+    """Return two matrices, whose sum are the values but for their last digits, of whole multiples of one unit each.
+
+    The multiples have so many bits that a sum of products of two parts has at most 53.
+    """
+    unit = 2.0 ** (math.frexp(float(np.abs(values).max(initial=2.0**-900)))[1] - bits)
+    high = np.rint(values / unit) * unit
+    fine = unit * 2.0**-bits
+    return high, np.rint((values - high) / fine) * fine
 
 
 def solved(matrix: Reals, right: Reals) -> Reals:
@@ -70,7 +83,7 @@ def _factored(lower: Reals) -> Reals:
         lower[start:, start:stop] = panel.T
         if stop < len(lower):
             below = panel[:, stop - start :]
-            lower[stop:, stop:] -= _outer(below)[:, : count - stop]
+            lower[stop:, stop:] -= product(below.T, below[:, : count - stop])
     return lower
 
 
@@ -80,14 +93,3 @@ def _eliminated(panel: Reals) -> Reals:
         row[step:] /= np.sqrt(row[step])
         panel[step + 1 :, step + 1 :] -= row[step + 1 : len(panel), np.newaxis] * row[step + 1 :]
     return panel
-
-
-def _outer(rows: Reals) -> Reals:
-    """Return the sum of the outer products of rows (P, N) with themselves, (N, N), to about 44 bits."""
-    step = 2.0 ** (math.frexp(float(np.abs(rows).max(initial=1e-300)))[1] - _PART_BITS)
-    high = np.rint(rows / step) * step
-    fine = step * 2.0**-_PART_BITS
-    low = np.rint((rows - high) / fine) * fine
-    mixed = high.T @ low
-    total: Reals = high.T @ high + (mixed + mixed.T)
-    return total

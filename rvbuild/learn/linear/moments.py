@@ -70,14 +70,10 @@ class Moments(NamedTuple):
 
 def unpacked(sums: Integers, features: int) -> Moments:
     """Return the moments of sums (K, size(F))."""
-    classes = len(sums)
     counts = sums[:, 0].astype(np.float64)
     some = np.maximum(counts, 1.0)
     means = sums[:, 1 : 1 + features] / some[:, np.newaxis]
-    rows, cols = _upper(features)
-    products = np.empty((classes, features, features))
-    products[:, rows, cols] = sums[:, 1 + features :] / some[:, np.newaxis]
-    products[:, cols, rows] = products[:, rows, cols]
+    products = (sums[:, 1 + features :] / some[:, np.newaxis])[:, _places(features)]
     return Moments(counts, means, products - means[:, :, np.newaxis] * means[:, np.newaxis, :])
 
 
@@ -85,3 +81,12 @@ def unpacked(sums: Integers, features: int) -> Moments:
 def _upper(features: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     rows, cols = np.triu_indices(features)
     return rows, cols
+
+
+@functools.lru_cache(maxsize=4)
+def _places(features: int) -> NDArray[np.intp]:
+    """Return where in the upper triangle of a symmetric matrix (F, F) each of its elements is."""
+    rows, cols = _upper(features)
+    places = np.empty((features, features), dtype=np.intp)
+    places[rows, cols] = places[cols, rows] = np.arange(len(rows))
+    return places

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -13,6 +14,9 @@ from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Context, Finding, PathText, Pixels, Table, no_effect
 
 RANDOM = "random"
+
+TIMM = re.compile(r"timm/[a-z0-9_]+(\.[a-z0-9_]+)?")
+"""A model of timm, perhaps with the tag of its weights."""
 
 _FAMILIES = ("mobilenet_v2", "mobilenet_v3", "resnet", "resnext", "wide_resnet", "efficientnet", "convnext", "densenet")
 """How the names of models begin that can be encoders: their layers are applied one after the other."""
@@ -34,16 +38,17 @@ class DraftTable(Table):
     encoder: str = Field(
         RANDOM,
         description="The frozen encoder: random, fixed random filters at several scales, which need no weights and are "
-        "weaker; or a classification model of torchvision, such as mobilenet_v2 or resnet18.",
+        "weaker; a classification model of torchvision, such as mobilenet_v2 or resnet18; or one of timm, such as "
+        "timm/resnet18 (pip install 'rvbuild[timm]').",
     )
     weights: PathText | None = Field(
         None,
-        description="The weights of the encoder: a .safetensors or .pth file. Default: torchvision's own, downloaded "
-        "once.",
+        description="The weights of the encoder: a .safetensors or .pth file. Default: those of torchvision or timm, "
+        "downloaded once.",
     )
     bands: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Strict(False)] | None = Field(
         None,
-        description="The three bands that a model of torchvision sees, counted from 0 among those of the scene. "
+        description="The three bands that a model sees, counted from 0 among those of the scene. "
         "Default: the first three; of fewer, the last is repeated. Every band gives its mean and contrast anyway.",
     )
     stride_px: Literal[2, 4, 8] = Field(4, description="The side of a cell: features and scores have this resolution.")
@@ -57,7 +62,11 @@ class DraftTable(Table):
 
     def check(self, context: Context) -> Iterator[Finding]:
         """Find unknown encoders, and keys that have no effect with this one."""
-        if self.encoder not in ENCODERS:
+        if self.encoder.startswith("timm"):
+            if not TIMM.fullmatch(self.encoder):
+                text = f"expected the name of a model of timm, such as timm/resnet18, found {show(self.encoder)}"
+                yield Finding(("encoder",), text)
+        elif self.encoder not in ENCODERS:
             hint = nearest(self.encoder, ENCODERS)
             listed = ", ".join(ENCODERS[:_SHOWN]) + (", …" if len(ENCODERS) > _SHOWN else "")
             yield Finding(("encoder",), f"unknown encoder {show(self.encoder)}{hint or f'; known: {listed}'}")

@@ -195,7 +195,7 @@ def _by_sector(values: Floats, weights: Floats, sector: NDArray[np.intp]) -> lis
     """Return the mean in each sector that has enough cells."""
     total = np.bincount(sector, weights.ravel(), SECTORS)
     sums = np.bincount(sector, (values * weights).ravel(), SECTORS)
-    return (sums[total > 0.25] / total[total > 0.25]).tolist()
+    return [float(mean) for mean in sums[total > 0.25] / total[total > 0.25]]
 
 
 def _least(values: list[float]) -> float:

@@ -15,11 +15,17 @@ from rvbuild.review.finding.evidence import Evidence, Typical, evidence, typical
 from rvbuild.review.finding.maps import ScoreMap
 from rvbuild.review.suspect import Kind, Source
 
+SMALLEST = 2
+"""Cells: labels that are smaller are not judged, and nothing is learned from them."""
+
 LARGEST = 0.25
 """Labels that cover more of the scene than this are no objects that could be moved, or forgotten."""
 
 MOST_PLACES = 4
 """Places of a class that are looked at, relative to its labels and a few more."""
+
+OWN, REST = 0.35, 0.4
+"""A place is a label if they overlap so much, intersection over union; else this share of it must be beside labels."""
 
 FREE = 0.1
 """An outline is put where labels of its class cover less of it."""
@@ -96,10 +102,12 @@ def items_of(number: int, scene: Scene, kinds: Mapping[int, Typical], share: flo
         own = label.area if without >= 0 and class_id == label.class_id else None
         seen = evidence(area, class_id, scene.scores, kinds[class_id], list(kinds), own)
         centre = label.area.centroid
-        return Item(number, index, kind, class_id, scene.fold(centre.x, centre.y), seen, near.overlap(area, without))
+        # Where nothing can be drawn twice, an overlap tells what was made of labels, and no error.
+        overlap = near.overlap(area, without) if "duplicate" in scene.kinds else 0.0
+        return Item(number, index, kind, class_id, scene.fold(centre.x, centre.y), seen, overlap)
 
     for index, label in enumerate(scene.labels):
-        if not _is_object(label.area, scene):
+        if not is_object(label.area, scene.scores):
             continue
         right = item(index, "right", label.class_id, label.area, index)
         items.append(right)
@@ -133,7 +141,8 @@ def places_of(number: int, scene: Scene, kinds: Mapping[int, Typical]) -> list[P
     for class_id, of_class in kinds.items():
         count = sum(label.class_id == class_id for label in scene.labels)
         for candidate in candidates(scene.scores, class_id, of_class, MOST_PLACES * (count + 10)):
-            area, centre = candidate.area, candidate.area.centroid
+            area = near.trimmed(candidate.area, class_id)
+            centre = area.centroid
             places.append(
                 Place(
                     number,
@@ -167,6 +176,19 @@ class Neighbours:
                 best = max(best, iou(self._areas[index], area))
         return best
 
+    def trimmed(self, area: Any, class_id: int) -> Any:
+        """Return an area without what labels of a class cover of it, unless the area is one of these labels, or little.
+
+        An object beside a labelled one is often found as one with it.
+        """
+        near = [index for index in self._tree.query(area, predicate="intersects") if self._ids[index] == class_id]
+        if not near or any(iou(self._areas[index], area) >= OWN for index in near):
+            return area
+        rest = shapely.difference(area, shapely.union_all(self._areas[near]))
+        parts = [part for part in shapely.get_parts(rest) if part.geom_type == "Polygon"]
+        best = max(parts, key=lambda part: float(part.area), default=area)
+        return best if best.area >= REST * area.area else area
+
     def free_of(self, class_id: int) -> Callable[[Any], bool]:
         """Return a function that tells whether labels of a class hardly cover an area."""
         return lambda area: self.covered(area, class_id) < FREE
@@ -186,6 +208,8 @@ def iou(first: Any, second: Any) -> float:
     return shared / max(float(first.area + second.area) - shared, 1e-9)
 
 
-def _is_object(area: Any, scene: Scene) -> bool:
-    _, rows, cols = scene.scores.odds.shape
-    return bool(area.area <= LARGEST * rows * cols * scene.scores.stride_px**2)
+def is_object(area: Any, scores: ScoreMap) -> bool:
+    """Tell whether a label is large enough to be seen, and small enough to be an object."""
+    _, rows, cols = scores.odds.shape
+    cell = scores.stride_px**2
+    return bool(SMALLEST * cell <= area.area <= LARGEST * rows * cols * cell)

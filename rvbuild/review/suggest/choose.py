@@ -57,11 +57,11 @@ def choose(free: Measured, labelled: Measured | None, pixels: Integers, count: i
         How many to choose; all if there are fewer.
     """
     points, nearest = _placed(free, labelled)
-    first = nearest.copy()
-    left = np.ones(len(points), dtype=np.bool_)
+    at_first, left = nearest, np.ones(len(points), dtype=np.bool_)
     learnt, chosen, most = pixels.astype(np.float64), list[Choice](), 0.0
     for _ in range(min(count, len(points))):
         growth = free.expected / learnt
+        at_first = at_first if np.isfinite(at_first).all() else nearest
         if not np.isfinite(nearest).all():
             number, distance, worth = int((points**2).sum(axis=1).argmin()), None, 0.0
         else:
@@ -69,7 +69,7 @@ def choose(free: Measured, labelled: Measured | None, pixels: Integers, count: i
             number = int(values.argmax())
             distance, worth = float(nearest[number]), float(values[number])
             most = most or worth
-        beyond = float((first < first[number]).mean())
+        beyond = float((at_first < at_first[number]).mean())
         chosen.append(Choice(number, worth / most if most else 1.0, distance, beyond, growth[number]))
         learnt = learnt + free.expected[number]
         left[number] = False

@@ -12,7 +12,7 @@ from rvbuild.errors import UsageError
 from rvbuild.project.model import Project
 from rvbuild.rules import common
 from rvbuild.session.process_context import process_context
-from rvbuild.session.reviewing.write import folder_of, reviewed_scene
+from rvbuild.session.reviewing.write import make_folder, reviewed_scene
 
 if TYPE_CHECKING:
     from rvbuild.review.applying.publish import Written
@@ -76,6 +76,7 @@ def apply_verdicts(
     from rvbuild.review.accepted import read_accepted
     from rvbuild.review.applying.plan import plan
     from rvbuild.review.applying.publish import stage, states, write_copies, write_in_place
+    from rvbuild.review.outputs import require_no_links
 
     accepted = read_accepted(verdicts)
     if not accepted:
@@ -88,7 +89,8 @@ def apply_verdicts(
         made = plan(accepted, scenes, task=project.task, classes=classes, null_id=null_id)
         if not made.files:
             return Applied(made.lines, made.already, None)
-        folder = folder_of(project)
+        folder = make_folder(project)
+        require_no_links(folder)
         work = folder / f".applying-{time.time_ns()}"
         try:
             before = states(made)

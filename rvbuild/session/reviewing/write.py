@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rvbuild.engine.plan.decide import State
+from rvbuild.engine.store import inside
 from rvbuild.errors import DataError
 from rvbuild.project.model import Project, Scene
 from rvbuild.rules import common
@@ -60,6 +62,24 @@ def folder_of(project: Project) -> Path:
     return project.workspace / common.folder(project, FOLDER)
 
 
+def make_folder(project: Project) -> Path:
+    """Make the directory of the review of a project, without what an interrupted command has left there.
+
+    Raises
+    ------
+    StoreError
+        A part of its path is a link, through which nothing is written.
+    """
+    cache = project.workspace / "cache"
+    cache.mkdir(exist_ok=True)
+    with inside.folder(cache, f"{project.name}/{FOLDER}", make=True):
+        pass
+    folder = folder_of(project)
+    for leftover in (*folder.glob(".applying-*"), *folder.glob(".new-*")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    return folder
+
+
 def write(session: Session, project: Project, trust: bool) -> Reviewed:
     """Write the files of the review of a project whose suspects are up to date; verdicts are kept.
 
@@ -79,7 +99,7 @@ def write(session: Session, project: Project, trust: bool) -> Reviewed:
     if unknown := {suspect.scene for suspect in suspects} - set(scenes):
         raise DataError(f"{path}: has the scene {min(unknown)!r}, which the project does not have")
     used = [scenes[scene_id] for scene_id in sorted({suspect.scene for suspect in suspects})]
-    folder = folder_of(project)
+    folder = make_folder(project)
     with process_context(project, common.images_code(project, used), trust, "pictures of suspects")():
         decided = write_review(
             folder,

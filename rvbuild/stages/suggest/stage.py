@@ -48,7 +48,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings, outputs
     """
     model = _model(inputs, settings)
     samples, grids = Samples(Sample(), Sample()), dict[str, Grid]()
-    grounds = [ground for ground in settings["grounds"] if not _labelled_everywhere(ground, inputs)]
+    whole = {ground["scene"]: _labelled_everywhere(ground, inputs) for ground in settings["grounds"]}
+    grounds = [] if all(whole.values()) else settings["grounds"]
     images = {ground["scene"]: SceneFeatures(inputs[f"features/{ground['scene']}"]) for ground in grounds}
     progress.start("suggest", sum(image.cells.rows for image in images.values()), "rows of blocks")
     for ground in grounds:
@@ -59,7 +60,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings, outputs
                 "all scenes the same number of bands with `channels`"
             )
         grids[scene] = features.grid
-        with Ground(inputs, settings, ground, features) as pixels:
+        with Ground(inputs, settings, ground, features, whole[scene]) as pixels:
             collect(scene, features, pixels, model.head, settings["window_px"], samples, progress)
     places, free = samples.free.result()
     _, labelled = samples.labelled.result()

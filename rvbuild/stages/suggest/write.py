@@ -20,9 +20,13 @@ from affine import Affine
 from rvbuild.geo.grid import Grid, crs_name, same_crs
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.polygons import write_features
+from rvbuild.geo.write.qgis import write_outline_style
 from rvbuild.stages.suggest.windows import Place
 
 SUGGESTIONS = "suggestions.json"
+
+COLOR = "#ff9d00"
+"""Of the outlines of windows in QGIS."""
 
 FIELDS: Mapping[str, type] = {
     "id": str,
@@ -104,6 +108,7 @@ def write(folder: Path, suggestions: Sequence[Suggestion], grids: Mapping[str, G
         for suffix in (".gpkg", ".geojson"):
             # The polygons are in map coordinates: a unit of the CRS is the pixel of this grid.
             write_features(folder / f"{stem}{suffix}", shapes, Grid(1, 1, Affine.identity(), crs), properties, FIELDS)
+        write_outline_style(folder / f"{stem}.gpkg", COLOR)
 
 
 def _polygon(suggestion: Suggestion, grid: Grid) -> shapely.Polygon:

@@ -95,7 +95,8 @@ class Verdicts:
         Returns
         -------
         dict
-            `former`, the verdict and the note before; `unsaved`, why the verdict waits, empty if it is in the table.
+            `former`, the verdict and the note before; `note`, the one now; `unsaved`, why the verdict waits, empty if
+            it is in the table.
 
         Raises
         ------
@@ -119,7 +120,7 @@ class Verdicts:
             _write_unsaved(folder, {**_read_unsaved(folder), suspect_id: now})
             unsaved = self.save()
             self._before, self._told = self._state(), self.decided()
-        return {"former": former._asdict(), "unsaved": unsaved}
+        return {"former": former._asdict(), "note": now.note, "unsaved": unsaved}
 
     def save(self) -> str:
         """Bring verdicts that wait into the table; return why some still wait, empty if none does."""

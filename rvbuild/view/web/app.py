@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -23,7 +25,7 @@ from rvbuild.view.building.watching import Watcher
 from rvbuild.view.looking import Looking
 from rvbuild.view.places import places
 from rvbuild.view.points import point_json
-from rvbuild.view.readers import Memo, Readers
+from rvbuild.view.readers import AT_ONCE, Memo, Readers
 from rvbuild.view.reviewing.deciding import Verdicts
 from rvbuild.view.reviewing.suggestions import suggestions_json
 from rvbuild.view.reviewing.suspects import review_folder, suspects_json
@@ -44,6 +46,9 @@ MOST_RESULTS = 32
 FOR_GOOD = {"Cache-Control": "private, max-age=604800, immutable"}
 """The address of a tile holds the version of its files."""
 
+GONE = 499
+"""The status of an answer that nobody waits for, as other servers log it."""
+
 NOT_KEPT = {"Cache-Control": "no-store"}
 
 
@@ -56,6 +61,7 @@ class View:
         self.build = Build(looking.path, looking.overrides, trust, looking.environment, self._tell)
         self.follower = Follower(self.build)
         self.watcher = Watcher(looking, self._changed)
+        self._drawing = asyncio.Semaphore(AT_ONCE)
         self.verdicts = Verdicts(lambda: review_folder(looking.seen), lambda: self.events.tell("suspects", {}))
 
     def application(self, token: str, port: int, once: str = "") -> Starlette:
@@ -77,7 +83,7 @@ class View:
             Route("/api/follow", _answering(self._follow), methods=["POST"]),
             Route("/api/stop", _answering(self._stop), methods=["POST"]),
             Route("/api/events", self._events),
-            Route("/tile/{layer}/{step:int}/{row:int}/{col:int}", _answering(self._tile)),
+            Route("/tile/{layer}/{step:int}/{row:int}/{col:int}", self._tile_if_wanted),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         return Starlette(
@@ -142,6 +148,13 @@ class View:
         found = places(scenes, self.memo, _number(request, "truth"), _number(request, "predicted"), of)
         return {"places": [place.as_json() for place in found]}
 
+    async def _tile_if_wanted(self, request: Request) -> Response:
+        """Draw a tile when it is its turn, unless the page has moved on meanwhile: coarse tiles may take a second."""
+        async with self._drawing:
+            if await request.is_disconnected():
+                return Response(status_code=GONE)
+            return await run_in_threadpool(_answering(self._tile), request)
+
     def _tile(self, request: Request) -> Response:
         place = request.path_params
         tile, layer, params = Tile(place["step"], place["row"], place["col"]), place["layer"], request.query_params
@@ -167,7 +180,11 @@ class View:
 
     def _verdict(self, request: Request) -> dict[str, Any]:
         params = request.query_params
-        return self.verdicts.set(params.get("id", ""), params.get("verdict", ""), params.get("note"))
+        suspect_id, verdict = params.get("id", ""), params.get("verdict", "")
+        answer = self.verdicts.set(suspect_id, verdict, params.get("note"))
+        told = {"id": suspect_id, "verdict": verdict, "note": answer["note"], "unsaved": bool(answer["unsaved"])}
+        self.events.tell("verdict", told)  # to all pages that are open
+        return answer
 
     def _follow(self, request: Request) -> dict[str, Any]:
         self.follower.on = request.query_params.get("on") == "1"

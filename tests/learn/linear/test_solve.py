@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rvbuild.learn.encoders.encoder import LIMIT
-from rvbuild.learn.linear.algebra import PANEL, _outer, product, solved
+from rvbuild.learn.linear.algebra import product, solved
 from rvbuild.learn.linear.head import EXACT, LOW_BITS, MOST_FEATURES, Head, read_head, rounded
 from rvbuild.learn.linear.moments import moments, size
 from rvbuild.learn.linear.solve import solve
@@ -42,12 +42,14 @@ def test_equations_are_solved(count):
     np.testing.assert_allclose(product(matrix, right), matrix @ right)
 
 
-def test_products_within_the_solver_are_exact_in_any_order():
+@pytest.mark.parametrize("count", [1, 2, 31, 32, 300])
+def test_products_are_the_same_in_any_order(count):
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(PANEL, 40)) * 1e3
-    order = rng.permutation(PANEL)
-    assert (_outer(rows) == _outer(rows[order])).all()
-    np.testing.assert_allclose(_outer(rows), rows.T @ rows, rtol=1e-9)
+    left, right = rng.normal(size=(20, count)) * 1e3, rng.normal(size=(count, 4)) * rng.uniform(0, 1e-3, (count, 1))
+    order = rng.permutation(count)
+    assert (product(left, right) == product(left[:, order], right[order])).all()
+    np.testing.assert_allclose(product(left, right), left @ right, rtol=0, atol=1e-10)
+    assert not product(left * 0, right).any()
 
 
 def test_classes_that_hardly_meet_are_divided_where_they_are_equally_probable():

@@ -39,6 +39,7 @@ def test_without_labels_the_most_usual_window_comes_first() -> None:
     assert chosen[0].number in (1, 3, 4)
     assert chosen[0].diversity is None
     assert {choice.number for choice in chosen[1:]} == {0, 2}
+    assert chosen[1].beyond == 0.8
 
 
 def test_of_windows_that_are_as_far_the_one_with_more_of_a_rare_class_comes_first() -> None:

@@ -5,7 +5,7 @@ import { evaluationPanel } from "./evaluation.js";
 import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
 import { fit, map, placeText, unmark, zoomTo } from "./map.js";
 import { lookAtPlaces, placesAreDue, step } from "./places.js";
-import { decide, loadSuspects, stepSuspects, suspectsPanel, undo } from "./suspects.js";
+import { decide, loadSuspects, stepSuspects, suspectsPanel, takeVerdict, undo } from "./suspects.js";
 import { loadSuggestions, stepSuggestions, suggestionsPanel } from "./suggestions.js";
 import { sources, state, tell, when } from "./state.js";
 import { trainingPanel } from "./training.js";
@@ -43,9 +43,18 @@ function showProject() {
 }
 
 // Loads a scene, or the same one again because its files have changed.
+let turn = 0; // whoever asks last for a scene gets it
+let wanted = null;
+
+// Shows a scene, unless it is shown already and no other is on its way.
+const haveScene = (id) => (wanted !== id || state.scene?.id !== id ? goScene(id) : null);
+
 async function goScene(id, { keep = false } = {}) {
+  const mine = ++turn;
+  wanted = byId("scene").value = id;
   try {
     const scene = await ask(`/api/scene?${query({ scene: id })}`);
+    if (mine !== turn) return;
     const same = state.scene?.id === id && state.scene.height === scene.height && state.scene.width === scene.width;
     state.scene = scene;
     newScene();
@@ -60,11 +69,11 @@ async function goScene(id, { keep = false } = {}) {
     }
     refresh();
   } catch (error) {
+    if (mine !== turn) return;
     if (state.scene?.id !== id) state.scene = null;
     refresh();
     message(`${id}: ${error.message}`, true);
   }
-  byId("scene").value = id;
   facts();
   panel();
   evaluationPanel();
@@ -99,8 +108,8 @@ async function takeProject(project) {
   if (!before.loaded && project.score_thresh) state.threshold = project.score_thresh;
   showProject();
   if (!project.loaded) return;
-  const wanted = state.scene?.id ?? new URLSearchParams(location.hash.slice(1)).get("scene");
-  const scene = project.scenes.find((one) => one.id === wanted) ?? project.scenes.find((one) => one.split !== "train") ?? project.scenes[0];
+  const id = wanted ?? new URLSearchParams(location.hash.slice(1)).get("scene");
+  const scene = project.scenes.find((one) => one.id === id) ?? project.scenes.find((one) => one.split !== "train") ?? project.scenes[0];
   if (scene) await goScene(scene.id, { keep: true });
   else message("The project has no scenes.");
   await loadResults().catch((error) => message(error.message, true));
@@ -164,8 +173,16 @@ map.on("click", async ({ latlng }) => {
   }
 });
 
+// A choice that was made with the pointer does not keep the keys.
+let pointed = false;
+document.addEventListener("pointerdown", () => (pointed = true), true);
+document.addEventListener("keydown", () => (pointed = false), true);
+document.addEventListener("change", (event) => pointed && event.target.tagName === "SELECT" && event.target.blur(), true);
+
+const takesLetters = (target) => target.tagName === "SELECT" || target.tagName === "TEXTAREA" || (target.tagName === "INPUT" && !["checkbox", "range"].includes(target.type));
+
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox" || byId("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || takesLetters(event.target) || byId("help").open) return;
   const layer = available()[Number(event.key) - 1];
   if (layer) toggle(layer);
   else if (event.key === "s") setSwipe(!state.swipe);
@@ -215,7 +232,7 @@ when("of", async (of) => {
   await loadResults().catch((error) => message(error.message, true));
 });
 when("show-place", async (place) => {
-  if (state.scene?.id !== place.scene) await goScene(place.scene);
+  await haveScene(place.scene);
   if (state.scene?.id === place.scene) {
     if (!state.pair) toggle("errors", true);
     zoomTo(place.window);
@@ -223,11 +240,11 @@ when("show-place", async (place) => {
 });
 
 when("show-suspect", async (suspect) => {
-  if (state.scene?.id !== suspect.scene) await goScene(suspect.scene);
+  await haveScene(suspect.scene);
   if (state.scene?.id === suspect.scene && state.suspect === suspect.id) zoomTo(suspect.window, false);
 });
 when("show-suggestion", async (suggestion) => {
-  if (!suggestion.scenes.includes(state.scene?.id) && suggestion.scenes.length) await goScene(suggestion.scenes[0]);
+  if (suggestion.scenes.length) await haveScene(suggestion.scenes.includes(state.scene?.id) ? state.scene.id : suggestion.scenes[0]);
   if (suggestion.scenes.includes(state.scene?.id) && state.suggestion === suggestion.id) zoomTo(suggestion.window, false);
 });
 when("build", (stage) => {
@@ -250,6 +267,7 @@ function listen() {
     byId("map-message").dataset.lost = "1";
   });
   events.addEventListener("project", (event) => takeProject(JSON.parse(event.data)));
+  events.addEventListener("verdict", (event) => takeVerdict(JSON.parse(event.data)));
   events.addEventListener("suspects", () => loadSuspects().catch((error) => message(error.message, true)));
   events.addEventListener("build", (event) => {
     state.build = { follows: state.build.follows, ...JSON.parse(event.data) };

@@ -17,7 +17,7 @@ export function suggestionsPanel() {
   const running = state.build.running;
   const again = element("button", { type: "button", id: "suggest-button", disabled: running, title: "Look for the windows to label next", onclick: () => tell("build", "suggest") }, running && state.build.stage === "suggest" ? "Looking…" : fresh ? "Suggest again" : "Suggest");
   if (!fresh) {
-    box.replaceChildren(element("p", { class: "note" }, "Suggestions are windows whose labels would teach the model most: where it is unsure, and what is unlike the labels that there are. It takes about as long as a draft."), again, saidLine("suggest-said", "suggest"));
+    box.replaceChildren(element("p", { class: "note" }, "Suggestions are windows whose labels would teach the model most: unlike what is labelled, and with classes that have few labels. It takes about as long as a draft."), again, saidLine("suggest-said", "suggest"));
     return;
   }
   const rows = windows.map((one, index) => element("li", {}, element("button", { type: "button", id: `suggestion-${one.id}`, "aria-current": one.id === state.suggestion ? "true" : null, onclick: () => look(index) },

@@ -104,7 +104,7 @@ function card() {
     element("p", { class: "note" }, `${percent(one.score)} probably wrong · gain ${Math.round(one.gain).toLocaleString("en")}${from ? ` · ${from}` : ""}`),
     one.proposed_rings && JSON.stringify(one.proposed_rings) !== JSON.stringify(one.rings) ? element("p", { class: "note" }, "The dashed white line is the proposed outline.") : "",
     element("div", { class: "row wrap" }, button("accept", missing ? "Accept: add it" : "Accept: the label is wrong", "a"), button("reject", missing ? "Reject: nothing is missing" : "Reject: it is right", "r"), button("", "Clear", "c"), element("button", { type: "button", id: "verdict-undo", title: "Key u", disabled: !undone.length, onclick: undo }, "Undo")),
-    element("input", { type: "text", id: "suspect-note", "data-of": one.id, placeholder: "Note", "aria-label": "Note", value: one.note ?? "", onchange: (event) => send(one, one.verdict, event.target.value) }));
+    element("input", { type: "text", id: "suspect-note", "data-of": one.id, placeholder: "Note", "aria-label": "Note", value: one.note ?? "", onchange: (event) => send(one, one.verdict, event.target.value), onkeydown: (event) => event.key === "Enter" && event.target.blur() }));
 }
 
 function shown() {
@@ -161,6 +161,15 @@ async function send(one, verdict, note = null, back = false) {
     shown();
     return false;
   }
+}
+
+// A verdict that was given on any page.
+export function takeVerdict({ id, verdict, note, unsaved }) {
+  const one = all().find((each) => each.id === id);
+  if (!one || (one.verdict === verdict && one.note === note)) return;
+  take(one, { verdict, note });
+  one.unsaved = unsaved;
+  shown();
 }
 
 function take(one, { verdict, note }) {
