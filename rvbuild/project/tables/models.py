@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
-
 from rvbuild.errors import nearest
 from rvbuild.project.networks import TIMM, timm
 from rvbuild.project.networks.encoders import encoder_problem, has_weights
@@ -12,9 +10,6 @@ from rvbuild.project.tasks import SPECS
 from rvbuild.project.tasks.segmentation import DECODERS as DECODER_ARGS
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import REFERENCE, Finding
-
-if TYPE_CHECKING:
-    from rvbuild.project.tables.train import TrainTable
 
 MODELS = {spec.name: spec.models for spec in SPECS.values()}
 """The named models by task; the first is the default."""
@@ -42,23 +37,30 @@ def has_pretrained(model: str, encoder: str | None) -> bool:
     return model in ALL_MODELS and model not in SCRATCH_MODELS
 
 
-def check_names(table: TrainTable, task: str) -> Iterator[Finding]:
-    """Find names of models and encoders that do not exist, and arguments that decoders do not take."""
-    model = table.model or MODELS[task][0]
-    if table.encoder is not None:
-        yield from _check_encoded(table, model, task)
+def check_names(model: str, encoder: str | None, args: Mapping[str, object], task: str) -> Iterator[Finding]:
+    """Find names of models and encoders that do not exist, and arguments that decoders do not take.
+
+    Parameters
+    ----------
+    model, encoder, args
+        Of `[train]`: the model or the default of the task, the encoder and `model_args`.
+    task
+        The project's.
+    """
+    if encoder is not None:
+        yield from _check_encoded(model, encoder, args, task)
         return
-    if "encoder" in table.model_args:
+    if "encoder" in args:
         yield Finding(("model_args", "encoder"), "is a key of its own: set train.encoder")
     if model.startswith(TIMM):
-        yield from _check_timm(model, table.model_args, task)
+        yield from _check_timm(model, args, task)
     elif model in NEED_ENCODER and model in DECODERS[task]:
         yield Finding(("model",), f"{show(model)} needs an encoder, for example {_EXAMPLE}")
     elif model not in MODELS[task] and not REFERENCE.fullmatch(model):
         yield Finding(("model",), _unknown_model(model, task))
 
 
-def _check_encoded(table: TrainTable, model: str, task: str) -> Iterator[Finding]:
+def _check_encoded(model: str, encoder: str, args: Mapping[str, object], task: str) -> Iterator[Finding]:
     names = DECODERS[task]
     if not names:
         yield Finding(("encoder",), f"does not apply to {task}; encoders belong to semantic_segmentation")
@@ -66,16 +68,16 @@ def _check_encoded(table: TrainTable, model: str, task: str) -> Iterator[Finding
     if REFERENCE.fullmatch(model):
         yield Finding(("encoder",), f"has no effect with your own model {show(model)}; give it in model_args")
         return
-    if table.model is None or model not in names:
-        hint = nearest(model, names) if table.model is not None else ""
+    if model not in names:
+        hint = nearest(model, names) if model not in ALL_MODELS else ""
         what = f"{show(model)} takes no encoder" if model in ALL_MODELS else f"unknown model {show(model)}"
         yield Finding(("model",), what + (hint or f"; with an encoder: {', '.join(names)}"))
     elif valid := DECODER_ARGS.get(model):
-        for key in table.model_args:
+        for key in args:
             if key not in valid:
                 text = nearest(key, valid) or f"; it takes {', '.join(valid)}"
                 yield Finding(("model_args", key), f"{show(model)} with an encoder has no such argument{text}")
-    if problem := encoder_problem(str(table.encoder)):
+    if problem := encoder_problem(encoder):
         yield Finding(("encoder",), problem)
 
 

@@ -240,10 +240,10 @@ class TrainTable(Table):
                 yield no_effect(key, "with a training backend, which has only backend_args", "backend")
 
     def _check_model(self, context: Context) -> Iterator[Finding]:
-        if findings := list(models.check_names(self, context.task)):
+        model = self.model or MODELS[context.task][0]
+        if findings := list(models.check_names(model, self.encoder, self.model_args, context.task)):
             yield from findings
             return
-        model = self.model or MODELS[context.task][0]
         known_of = models.has_pretrained(model, self.encoder)
         if self.normalize == "pretrained" and self.bundle is None:
             random = self.pretrained is False or (self.pretrained is None and not known_of)
