@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+
 from rvbuild.errors import nearest
 from rvbuild.project.networks import TIMM, timm
 from rvbuild.project.networks.encoders import encoder_problem, has_weights
