@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
-from rvbuild.project.networks import TIMM
+from rvbuild.project.networks import TIMM, models
+from rvbuild.project.networks.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
 from rvbuild.project.networks.timm import with_weights
-from rvbuild.project.tables import models
 from rvbuild.project.tables.device import Device
-from rvbuild.project.tables.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
 from rvbuild.project.tables.normalize import Normalize, without_figures
 from rvbuild.project.tables.own_chips import ChipsTable
 from rvbuild.project.tables.references import Reference, named, names_schema
