@@ -9,7 +9,6 @@ from rvbuild.session.status import ArtifactStatus
 from rvbuild.view.building.following import Follower
 from rvbuild.view.looking import Seen
 
-
 STATES = {"draft": State.FRESH, "suspects": State.STALE, "suggestions": State.STALE}
 
 
