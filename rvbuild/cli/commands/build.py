@@ -73,7 +73,7 @@ def build(
     After a success, `after` is called while the workspace is still locked; it returns the lines that say what there is.
     """
     paths = project_paths(words)
-    before = seals.before_loading(paths)
+    before = {} if normal is None else seals.before_loading(paths)
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
     ask = trust_prompt.asker(not options.as_json)
