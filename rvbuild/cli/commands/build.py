@@ -79,7 +79,7 @@ def build(
             "Install all of it with `pip install rvbuild`, in an environment of its own"
         )
     paths = project_paths(words)
-    before = seals.before_loading(paths)
+    before = {} if normal is None else seals.before_loading(paths)
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
     ask = trust_prompt.asker(not options.as_json)
