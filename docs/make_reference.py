@@ -67,6 +67,7 @@ TABLES = (
     ("[eval]", "EvalTable", ""),
     ("[bundle]", "BundleTable", ""),
     ("[draft]", "DraftTable", ""),
+    ("[review]", "ReviewTable", ""),
     ("[suggest]", "SuggestTable", ""),
 )
 

@@ -15,6 +15,8 @@ from typing_extensions import TypedDict
 
 from rvbuild.engine.keys.artifact import KeyDigester
 from rvbuild.engine.keys.signature import signature
+from rvbuild.files.address import is_url
+from rvbuild.project.tables.draft import RANDOM
 from rvbuild.rules.common import (
     Project,
     Scene,
@@ -33,26 +35,30 @@ from rvbuild.rules.common import (
     user_code,
     without_code,
 )
+from rvbuild.rules.drafts.features import encoder_settings
 from rvbuild.settings.classes import ClassName, ClassSettings
 from rvbuild.settings.normalize import StandardSettings
 from rvbuild.settings.train import Arguments
 
 if TYPE_CHECKING:
+    from rvbuild.learn.encoders.encoder import EncoderSettings
     from rvbuild.stages.data.settings import CheckSettings
 
-__all__ = ["CODE", "backend", "keys", "model", "requests", "user_code"]
+__all__ = ["CODE", "backend", "encoder", "keys", "model", "requests", "user_code"]
 
 RUN = "rvbuild.checks.scene:check_scenes"
 RUN_SHARED = "rvbuild.checks.ground:shared"
 RUN_MEMORY = "rvbuild.checks.memory:measure"
 RUN_MODEL = "rvbuild.checks.model:try_out"
 RUN_BACKEND = "rvbuild.checks.backend:try_out"
+RUN_ENCODER = "rvbuild.checks.encoder:try_out"
 CODE = (
     "rvbuild.checks.scene",
     "rvbuild.checks.ground",
     "rvbuild.checks.memory",
     "rvbuild.checks.model",
     "rvbuild.checks.backend",
+    "rvbuild.checks.encoder",
     "{task}",
 )
 
@@ -133,6 +139,24 @@ def backend(project: Project) -> BackendTrial:
         "classes": class_names(project),
         "null_id": project.null_id,
         "chip_px": project.chip_px,
+    }
+
+
+class EncoderTrial(TypedDict):
+    """Arguments of `rvbuild.checks.encoder.try_out`, but for the bands of the images."""
+
+    encoder: EncoderSettings
+    weights: str | None
+
+
+def encoder(project: Project) -> EncoderTrial | None:
+    """Return the arguments to try out the encoder of drafts; None if there is nothing that could be wrong with it."""
+    weights = project.draft.weights
+    if project.draft.encoder == RANDOM or (weights is not None and is_url(weights)):
+        return None
+    return {
+        "encoder": encoder_settings(project),
+        "weights": None if weights is None else str(resolve(project, weights)),
     }
 
 

@@ -356,7 +356,16 @@ def test_there_are_tables_with_settings() -> None:
     others = {table.__name__ for table in tables() if table not in WITH_SETTINGS}
     assert others == {
         *("ProjectFile", "ProjectTable", "ClassTable", "BundleTable"),
-        *("ScenesTable", "PatternTable", "SplitTable", "SceneTable", "LayerTable", "DraftTable", "SuggestTable"),
+        *(
+            "ScenesTable",
+            "PatternTable",
+            "SplitTable",
+            "SceneTable",
+            "LayerTable",
+            "DraftTable",
+            "ReviewTable",
+            "SuggestTable",
+        ),
         *("BoxFileTable", "CocoTable", "VocTable", "CsvTable"),
     }, "a table of stage settings declares their type as what `stage_settings` returns"
 

@@ -53,12 +53,17 @@ def features(project: Project, scene: Scene) -> Product:
     return Product("features", name("features", project.name, scene.base), WRITES)
 
 
+def encoder_settings(project: Project) -> EncoderSettings:
+    """Return which encoder a project has."""
+    encoder: EncoderSettings = {"encoder": project.draft.encoder, "stride_px": project.draft.stride_px}
+    if project.draft.bands is not None:
+        encoder["bands"] = list(project.draft.bands)
+    return encoder
+
+
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the features of every scene; of none without scenes to learn from."""
-    draft = project.draft
-    encoder: EncoderSettings = {"encoder": draft.encoder, "stride_px": draft.stride_px}
-    if draft.bands is not None:
-        encoder["bands"] = list(draft.bands)
+    draft, encoder = project.draft, encoder_settings(project)
     weights = None if draft.weights is None else Source("weights", (resolve(project, draft.weights),))
     for scene in scenes(project):
         settings: FeaturesSettings = {

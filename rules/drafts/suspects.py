@@ -22,6 +22,7 @@ from rvbuild.rules.common import (
     labels,
     name,
     packages,
+    scores,
     seed,
 )
 from rvbuild.rules.drafts.features import features
@@ -54,7 +55,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     of_scenes: list[ReviewedScene] = []
     for scene in scenes:
         inputs.append(dataclasses.replace(features(project, scene), role=f"features/{scene.id}"))
-        for source in (labels(project, scene), aoi(project, scene)):
+        model = scores(project, scene) if project.file.review.model and scene.split != "train" else None
+        for source in (labels(project, scene), aoi(project, scene), model):
             if source is not None:
                 inputs.append(dataclasses.replace(source, role=f"{source.role}/{scene.id}"))
         of_scenes.append(

@@ -19,6 +19,7 @@ from rvbuild.project.tables.draft import DraftTable
 from rvbuild.project.tables.evaluation import EvalTable
 from rvbuild.project.tables.general import ProjectTable
 from rvbuild.project.tables.predict import PredictTable
+from rvbuild.project.tables.review import ReviewTable
 from rvbuild.project.tables.suggest import SuggestTable
 from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.toml.table import Table
@@ -56,6 +57,10 @@ class ProjectFile(Table):
     draft: DraftTable = Field(
         default_factory=lambda: DraftTable.model_validate({}),
         description="How `rvbuild draft` makes a map in seconds.",
+    )
+    review: ReviewTable = Field(
+        default_factory=lambda: ReviewTable.model_validate({}),
+        description="What `rvbuild review` compares labels with.",
     )
     suggest: SuggestTable = Field(
         default_factory=lambda: SuggestTable.model_validate({}),

@@ -67,13 +67,13 @@ def load_all(paths: Sequence[Path], overrides: Sequence[str], absent: list[str] 
 
 
 def require_files(projects: Sequence[Project]) -> None:
-    """Require that all files that projects name exist.
+    """Require that all files that projects name exist, the weights of the encoders of drafts as well.
 
     Raises
     ------
     ProjectError
         With all missing files.
     """
-    problems = [problem for project in projects for problem in missing_files(project)]
+    problems = [problem for project in projects for problem in missing_files(project, drafts=True)]
     if problems:
         raise ProjectError(problems)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
+import torchvision
 
 from .conftest import Space, write_image, write_labels
 
@@ -154,3 +156,24 @@ def test_what_a_training_cannot_start_from_is_told_before_work(space: Space, tra
         assert result.status == 2
         assert f"projects/p.toml:{line}: {expected}" in result.err
     assert not (space.root / "cache/p/chip").exists()
+
+
+@pytest.mark.slow
+def test_the_weights_of_the_encoder_of_drafts_are_looked_at(space: Space) -> None:
+    text = space.project.read_text()
+    space.project.write_text(f'{text}\n[draft]\nencoder = "mobilenet_v2"\nweights = "data/weights.pth"\n')
+    result = space.rvbuild("check")
+    assert result.status == 2
+    assert "draft.weights: no such file: data/weights.pth" in result.err
+    (space.root / "data/weights.pth").write_bytes(b"no weights")
+    result = space.rvbuild("check")
+    assert result.status == 2
+    assert ": draft.weights: " in result.err
+    assert "data/weights.pth cannot be read as weights" in result.err
+    torch.manual_seed(0)
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), space.root / "data/weights.pth")
+    assert "good" in space.rvbuild("check").out
+    space.edit('encoder = "mobilenet_v2"', 'encoder = "resnet18"')
+    result = space.rvbuild("check")
+    assert result.status == 2
+    assert 'expected the weights of torchvision\'s "resnet18"; the file lacks' in result.err

@@ -10,6 +10,9 @@ import pytest
 import shapely
 
 from rvbuild.errors import DataError
+from rvbuild.review.applying.plan import plan
+from rvbuild.review.applying.publish import stage
+from tests.review.conftest import CLASSES, NULL
 from tests.review.test_applying import DETECTION, Case
 from tests.review.test_labels import BOXES
 
@@ -142,6 +145,23 @@ def test_voc(tmp_path, write_raster):
         ("car", (31, 31, 37, 38.5)),
         ("tree", (40, 5, 44, 9)),
     ]
+
+
+@pytest.mark.parametrize("kind", ["coco", "csv"])
+def test_two_scenes_of_one_file(tmp_path, write_raster, kind):
+    text = {"coco": COCO, "csv": CSV.replace(",,,,,b.tif,", "2,2,4,4,car,b.tif,z")}[kind]
+    case = case_of(tmp_path, write_raster, f"a.{kind}", text, kind)
+    other = Case(case.folder, case.image, case.files, {**case.settings, "image": "b.tif"}, DETECTION)
+    second = replace(other.verdict("spurious", 0), scene="b", id="2" * 16)
+    third = replace(other.verdict("missing", None, "tree", MOVED), scene="b", id="3" * 16)
+    scenes = {"a": case.scene, "b": replace(other.scene, id="b")}
+    triangle = shapely.Polygon([(40, 5), (44, 5), (40, 9)])  # a box is its bounds
+    verdicts = [case.verdict("missing", None, "car", triangle), case.verdict("class", 0, "tree"), second, third]
+    made = plan(verdicts, scenes, task=DETECTION, classes=CLASSES, null_id=NULL)
+    copies = stage(made, tmp_path / "work", CLASSES, NULL)
+    labels = case.labels()
+    assert case.labels([*copies.values()]) == [("tree", labels[0][1]), *labels[1:], ("car", (40, 5, 44, 9))]
+    assert other.labels([*copies.values()]) == [("tree", (31, 31, 37, 38.5))]
 
 
 def test_in_place(tmp_path, write_raster):

@@ -9,16 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
 
 from rvbuild.errors import DataError
+from rvbuild.geo.windows import Window
 from rvbuild.progress import Silent
 from rvbuild.review.shapes import area_of
 from rvbuild.review.suspect import Suspect, read_suspects
 from rvbuild.stages.draft import features, sums
-from rvbuild.stages.review import suspects
+from rvbuild.stages.review import maps, suspects
 from tests.stages.sample_scenes import write_aoi, write_raster
 
 SIDE, STEP = 480, 48
@@ -221,3 +223,18 @@ def test_few_labels_give_no_suspects_and_no_labels_are_an_error(tmp_path: Path, 
     assert review(tmp_path, encoded, write_labels(tmp_path / "a.geojson", objects()[:1])) is not None
     with pytest.raises(DataError, match="nothing to compare labels with"):
         review(tmp_path / "none", encoded, write_labels(tmp_path / "b.geojson", []), {**VECTORS, "background": None})
+
+
+def test_scores_of_a_trained_model_count_where_there_are_some(tmp_path: Path) -> None:
+    scores = np.full((2, 8, 12), 0.25, dtype=np.float32)
+    scores[1] = 0.75
+    scores[:, :, 8:] = np.nan
+    path = write_raster(tmp_path / "scores.tif", scores, nodata=float("nan"))
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("pond", "barn")
+    odds = maps._trained(path, Window(0, 0, 8, 12), 4, CLASSES)
+    assert odds.shape == (4, 2, 3)
+    assert np.allclose(odds[0, :, :2], np.log(3))
+    assert np.allclose(odds[1, :, :2], -np.log(3))
+    assert np.isnan(odds[:2, :, 2]).all()
+    assert np.isnan(odds[2:]).all()

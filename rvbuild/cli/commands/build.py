@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -72,8 +73,13 @@ def build(
 
     After a success, `after` is called while the workspace is still locked; it returns the lines that say what there is.
     """
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError(
+            f"{stage}: projects need torch, which is not installed; rvbuild-runtime only predicts with bundles. "
+            "Install all of it with `pip install rvbuild`, in an environment of its own"
+        )
     paths = project_paths(words)
-    before = seals.before_loading(paths)
+    before = {} if normal is None else seals.before_loading(paths)
     projects = load_all(paths, options.overrides)
     reporter = report.make(len(projects) > 1, options.verbosity, options.as_json)
     ask = trust_prompt.asker(not options.as_json)
@@ -188,6 +194,23 @@ def predict_bundle(
         reporter.close()
     if verbosity >= 0:
         echo("\n".join(str(p) for p in paths))
+    return 0
+
+
+def verify_bundle(words: Sequence[str], allow_code: bool, verbosity: int, inline: bool) -> int:
+    """Verify a bundle: its members, and its self-test with the engines that are installed."""
+    gc.enable()  # a stage may run in this process; see `main`
+    if len(words) != 1 or not words[0].endswith(".zip"):
+        raise UsageError("--verify expects one bundle: rvbuild bundle --verify BUNDLE.zip")
+    bundle = Path(words[0])
+    reporter = report.make(False, verbosity, False)
+    try:
+        progress = reporter.task(f"verify {bundle.name}")
+        lines = bundles.verify_file(bundle, progress, allow_code=allow_code, inline=inline)
+    finally:
+        reporter.close()
+    if verbosity >= 0:
+        echo("\n".join(lines))
     return 0
 
 

@@ -37,16 +37,7 @@ class TimmFeatures:
     """
 
     def __init__(self, name: str, weights: Path | None, note: Callable[[str], None]) -> None:
-        timm = _timm(name)
-        model, sep, tag = name.partition(".")
-        if model not in timm.list_models():
-            raise ModelError(f'draft.encoder: timm has no model "{model}"{nearest(model, timm.list_models())}')
-        known = [each.partition(".")[2] for each in timm.list_pretrained(f"{model}.*")] if sep else []
-        if sep and tag not in known:
-            raise ModelError(
-                f'draft.encoder: timm has no weights "{tag}" of "{model}"{nearest(tag, known)}; known: '
-                f"{', '.join(known) or 'none'}"
-            )
+        timm = require_timm(name)
         state = None if weights is None else read_weights(weights, DRAFTED)
         self._model = _created(timm, name, weights, state, note).eval()
         cfg = timm.get_pretrained_cfg(name)
@@ -61,7 +52,7 @@ class TimmFeatures:
                 results = list(self._model(torch.zeros(1, 3, PROBE_PX, PROBE_PX)))
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
             raise ModelError(
-                f'draft.encoder: timm\'s "{model}" does not take images of any size ({error}); choose a convolutional '
+                f'draft.encoder: timm\'s "{name}" does not take images of any size ({error}); choose a convolutional '
                 "model, such as timm/resnet18"
             ) from error
         for number, values in enumerate(results):
@@ -69,7 +60,7 @@ class TimmFeatures:
             if 1 < stride <= MAX_STRIDE_PX and not stride & stride - 1 and stride * values.shape[-1] == PROBE_PX:
                 self.channels[stride], self._numbers[stride] = values.shape[1], number
         if not self.channels:
-            raise ModelError(f'draft.encoder: timm\'s "{model}" gives no maps at strides of up to {MAX_STRIDE_PX} px')
+            raise ModelError(f'draft.encoder: timm\'s "{name}" gives no maps at strides of up to {MAX_STRIDE_PX} px')
 
     def maps(self, values: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield each stride and its maps; see `Network`."""
@@ -78,11 +69,27 @@ class TimmFeatures:
             yield stride, results[number][0]
 
 
-def _timm(name: str) -> Any:
+def require_timm(name: str) -> Any:
+    """Return the package timm.
+
+    Raises
+    ------
+    ModelError
+        It is not installed, or has no such model, or no such weights of it.
+    """
     try:
         import timm
     except ImportError:
         raise ModelError(f'draft.encoder: "timm/{name}" needs the package timm: {INSTALL}') from None
+    model, sep, tag = name.partition(".")
+    if model not in timm.list_models():
+        raise ModelError(f'draft.encoder: timm has no model "{model}"{nearest(model, timm.list_models())}')
+    known = [each.partition(".")[2] for each in timm.list_pretrained(f"{model}.*")] if sep else []
+    if sep and tag not in known:
+        raise ModelError(
+            f'draft.encoder: timm has no weights "{tag}" of "{model}"{nearest(tag, known)}; known: '
+            f"{', '.join(known) or 'none'}"
+        )
     return timm
 
 

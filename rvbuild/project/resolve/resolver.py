@@ -71,6 +71,7 @@ class Resolver:
             self.problems,
         )
         draft = self._draft()
+        self._check_review()
         self._check_windows()
         train = self._train(name, workspace, [item.name for item in classes if item.id != null_id])
         depends = self.paths.expand(self.file.project.depends, ("project",), "depends", None)
@@ -130,6 +131,16 @@ class Resolver:
         paths = self.paths.expand((draft.weights,), ("draft",), "weights", None)
         self.paths.written["", "draft"] = self.paths.place((draft.weights,), ("draft",), "weights")
         return draft.model_copy(update={"weights": paths[0]})
+
+    def _check_review(self) -> None:
+        """Report a review by the trained model that has no scores of pixels."""
+        if not self.file.review.model or self.problems.touch("predict"):
+            return
+        if not SPECS[self.file.project.task].score_raster:
+            task = self.file.project.task
+            self.problems.add(("review", "model"), f"has no effect with task = {task!r}: there are no scores of pixels")
+        elif not self.file.predict.scores:
+            self.problems.add(("review", "model"), 'needs the scores of the model; set predict.scores = "uint8"')
 
     def _check_windows(self) -> None:
         """Report suggested windows that do not divide the blocks of drafts."""

@@ -170,7 +170,7 @@ class Planner:
 
     def _add_to_some_file(self, class_name: str, area: Any) -> str | None:
         """Plan a new label in the file that has most labels of its class; return the name of the file."""
-        settings, reasons = self.scene.labels, list[str]()
+        settings, reasons, image = self.scene.labels, list[str](), None
         count = [0] * len(self.scene.label_files)
         for label in self.current.objects:
             count[label.source.file] += names(self.current.classes)[label.class_id] == class_name
@@ -191,10 +191,11 @@ class Planner:
                     boxes = self._boxes_of(file)
                     values = {"label": box_label(boxes, class_name, self._box_settings())}
                     shape, edits = self._to_box(area), self._box_edits(file)
+                    image = None if boxes.image is None else boxes.image.name
             except DataError as error:
                 reasons.append(str(error))
                 continue
-            edits.edits.append(Edit("add", values=values, shape=shape))
+            edits.edits.append(Edit("add", values=values, shape=shape, image=image))
             self.changes.added.append((class_name, area))
             return self.scene.label_names[file]
         raise DataError("cannot be added to a label file: " + "; ".join(reasons or ["there is none that can hold it"]))
@@ -282,7 +283,8 @@ class Planner:
     def _to_box(self, area: Any) -> Any:
         """Return an area in pixels of the scene as a box in those of the image of a box file."""
         x, y = self._box_settings().get("origin_px", (0, 0))
-        x0, y0, x1, y1 = area.bounds
+        grid = self.current.grid
+        x0, y0, x1, y1 = shapely.intersection(area, shapely.box(0, 0, grid.width, grid.height)).bounds
         return shapely.box(x0 + x, y0 + y, x1 + x, y1 + y)
 
     def _vector_edits(self, file: int) -> FileEdits:
@@ -293,9 +295,7 @@ class Planner:
 
     def _box_edits(self, file: int) -> FileEdits:
         kind: Any = self._box_settings()["kind"]
-        edits = self._file_edits(self.scene.label_files[file], None, self.scene.label_names[file], kind)
-        edits.content = self._boxes_of(file)
-        return edits
+        return self._file_edits(self.scene.label_files[file], None, self.scene.label_names[file], kind)
 
     def _file_edits(self, path: Path, layer: str | None, name: str, kind: Kind) -> FileEdits:
         require_editable(path, name, kind)

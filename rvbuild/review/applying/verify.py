@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import shapely
 
+from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import names
 from rvbuild.geo.vector.box_files import read_box_file
@@ -166,12 +167,22 @@ def _verify_objects(changes: SceneChanges, new: CurrentLabels, wanted: Mapping[K
             "after the edit (`where`, `class_where` or `unknown` in `labels`?); edit them by hand"
         )
     others = [label for label in new.objects if (found - expected)[new.object_digest(label)] > 0]
-    for class_name, area in drawn:
+    for class_name, outline in drawn:
+        area = _as_read(old, outline)
         if not any(_is(label.shape, area) and names(new.classes)[label.class_id] == class_name for label in others):
             raise DataError(
                 f"{scene.label_names[0]}: the new outline of a {class_name} in scene {scene.id} would not be read as "
                 "it should be; draw it by hand"
             )
+
+
+def _as_read(current: CurrentLabels, outline: Any) -> Any:
+    """Return an outline as the task reads it: boxes are bounds, clipped to the image."""
+    if tasks.get(current.task).COUNTED != "boxes":
+        return outline
+    return shapely.intersection(
+        shapely.box(*outline.bounds), shapely.box(0, 0, current.grid.width, current.grid.height)
+    )
 
 
 def _is(shape: Any, area: Any) -> bool:
@@ -198,7 +209,8 @@ def verify_boxes(path: Path, edited: Path, edits: FileEdits, settings: Any) -> N
             new = box if edit.shape is None else list(edit.shape.bounds)
             expected.append((new, edit.values.get("label") or label, given))
     found = list(zip(after.boxes.tolist(), after.labels, after.given_ids, strict=True))
-    added = [list(edit.shape.bounds) for edit in edits.edits if edit.action == "add"]
+    image = None if before.image is None else before.image.name
+    added = [list(edit.shape.bounds) for edit in edits.edits if edit.action == "add" and edit.image == image]
     same = len(found) == len(expected) + len(added) and all(
         np.allclose(box, other, rtol=0, atol=1e-6) and given == id_
         for (box, _, id_), (other, _, given) in zip(found, expected, strict=False)

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.errors import DataError
-from rvbuild.geo.vector.box_files import FileBoxes
-from rvbuild.geo.vector.box_images import Listed
 from rvbuild.review.edits import json_text
 from rvbuild.review.edits.edit import Edit
 from rvbuild.review.edits.json_text import Replacement
 
 
-def edit_coco(path: Path, edits: Sequence[Edit], content: FileBoxes) -> None:
+def edit_coco(path: Path, edits: Sequence[Edit]) -> None:
     """Edit annotations.
 
     Raises
@@ -47,7 +45,7 @@ def edit_coco(path: Path, edits: Sequence[Edit], content: FileBoxes) -> None:
                         replacements.append(json_text.set_member(text, spans[edit.number], name, value))
             else:
                 number += 1
-                image = _image_id(parsed["images"], content.image)
+                image = _image_id(parsed["images"], edit.image)
                 whole = {"id": number, "image_id": image, **values, "iscrowd": 0}
                 added.append(json_text.dumped(whole))
         replacements += json_text.without(spans, removed)
@@ -82,8 +80,8 @@ def _values(path: Path, parsed: Mapping[str, Any], edit: Edit) -> dict[str, Any]
     return values
 
 
-def _image_id(images: Sequence[Mapping[str, Any]], listed: Listed | None) -> Any:
-    names = [entry["id"] for entry in images if listed is not None and str(entry["file_name"]) == listed.name]
+def _image_id(images: Sequence[Mapping[str, Any]], name: str | None) -> Any:
+    names = [entry["id"] for entry in images if str(entry["file_name"]) == name]
     if len(names) != 1:
         raise ValueError("the image of the scene is not clear")
     return names[0]

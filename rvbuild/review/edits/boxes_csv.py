@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
-from rvbuild.geo.vector.box_files import FileBoxes
 from rvbuild.review.edits.edit import Edit
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def edit_csv(path: Path, edits: Sequence[Edit], content: FileBoxes) -> None:
+def edit_csv(path: Path, edits: Sequence[Edit]) -> None:
     """Edit the rows of boxes.
 
     Raises
@@ -38,8 +37,7 @@ def edit_csv(path: Path, edits: Sequence[Edit], content: FileBoxes) -> None:
     places = [number for number, line in enumerate(lines) if number and _fields(line)]
     for edit in edits:
         if edit.action == "add":
-            image = "" if content.image is None else content.image.name
-            values = {name: "" for name in header} | {"image_path": image} | _values(edit)
+            values = {name: "" for name in header} | {"image_path": edit.image or ""} | _values(edit)
             if lines[-1] and not lines[-1].endswith(("\n", "\r")):
                 lines[-1] += ending
             lines.append(_line([values.get(name, "") for name in header], ending))

@@ -25,6 +25,8 @@ class Edit:
         Attributes to set: for vectors, by name; for box files, `label` alone, the name of the class in the file.
     shape : shapely geometry, optional
         The new geometry: in the CRS of a vector file, in the pixels of a box file. None to keep the one that it has.
+    image : str, optional
+        The image of a box file that a new box is in, by its name there.
     """
 
     action: Action
@@ -32,3 +34,4 @@ class Edit:
     id: object = None
     values: Mapping[str, object] = field(default_factory=dict)
     shape: Any = None
+    image: str | None = None

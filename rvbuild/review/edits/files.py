@@ -6,7 +6,7 @@ import contextlib
 import glob
 import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,6 @@ from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.vector.box_files import FileBoxes
 from rvbuild.review.edits.boxes_coco import edit_coco
 from rvbuild.review.edits.boxes_csv import edit_csv
 from rvbuild.review.edits.boxes_voc import edit_voc
@@ -30,11 +29,15 @@ from rvbuild.settings.labels import ReadRasterSettings
 
 Kind = Literal["vector", "coco", "voc", "csv", "raster"]
 
-_SIDECARS = (
-    *(".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", ".qml", ".qmd", ".sld", ".ovr", ".aux"),
-    *(".tfw", ".tifw", ".pgw", ".pngw", ".bpw", ".gfw", ".wld", ".hdr", ".clr"),
+_STYLES = (".qml", ".qmd", ".sld")
+
+_OF_SHAPEFILES = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", *_STYLES)
+
+_OF_RASTERS = (
+    *(".tfw", ".tifw", ".pgw", ".pngw", ".bpw", ".gfw", ".wld"),
+    *(".prj", ".ovr", ".aux", ".hdr", ".clr", *_STYLES),
 )
-"""Endings of files that belong to one of the same stem."""
+"""Endings of files that belong to one of the same stem; those of other files of that stem are not touched."""
 
 
 @dataclass
@@ -55,8 +58,6 @@ class FileEdits:
         Of the texts of a vector file, if the project names one.
     edits : list of Edit
         Of features or boxes.
-    content : FileBoxes, optional
-        Of a box file: what is read of it.
     pixels : list of PixelEdit
         Of a raster.
     raster : tuple, optional
@@ -69,7 +70,6 @@ class FileEdits:
     layer: str | None = None
     encoding: str | None = None
     edits: list[Edit] = field(default_factory=list)
-    content: FileBoxes | None = None
     pixels: list[PixelEdit] = field(default_factory=list)
     raster: tuple[Grid, ReadRasterSettings] | None = None
 
@@ -94,14 +94,18 @@ def require_editable(path: Path, name: str, kind: Kind) -> None:
 
 def belonging(path: Path) -> list[Path]:
     """Return a file and those beside it that belong to it, sorted, the file itself first."""
+    suffix = path.suffix.lower()
+    endings: tuple[str, ...] = _OF_RASTERS
+    if suffix == ".shp":
+        endings = _OF_SHAPEFILES
+    elif suffix in (*_VECTORS, ".csv", ".xml"):
+        endings = _STYLES
     beside = [
         each
         for each in path.parent.glob(f"{glob.escape(path.stem)}.*")
-        if each != path
-        and each.is_file()
-        and (each.suffix.lower() in _SIDECARS or each.name.startswith(f"{path.name}."))
+        if each != path and each.is_file() and (each.suffix.lower() in endings or each.name.startswith(f"{path.name}."))
     ]
-    return [path, *sorted(each for each in beside if not each.name.endswith(("-wal", "-shm", "-journal")))]
+    return [path, *sorted(beside)]
 
 
 def copy(path: Path, folder: Path) -> Path:
@@ -152,17 +156,9 @@ def apply_edits(path: Path, edits: FileEdits, classes: Classes, null_id: int) ->
         else:
             edit_geojson(path, edits.edits)
     else:
-        assert edits.content is not None
-        _edit_boxes(path, edits.kind, edits.edits, edits.content)
+        _BOXES[edits.kind](path, edits.edits)
 
 
-def _edit_boxes(path: Path, kind: Kind, edits: Sequence[Edit], content: FileBoxes) -> None:
-    if kind == "coco":
-        edit_coco(path, edits, content)
-    elif kind == "voc":
-        edit_voc(path, edits)
-    else:
-        edit_csv(path, edits, content)
-
+_BOXES: Mapping[str, Callable[[Path, Sequence[Edit]], None]] = {"coco": edit_coco, "voc": edit_voc, "csv": edit_csv}
 
 _VECTORS = (".gpkg", ".geojson", ".json", ".shp", ".fgb")

@@ -31,6 +31,10 @@ LEAST = 0.3
 """In log-odds: how much more probable the class is than around."""
 
 
+BAND = 512
+"""Rows that are looked at together, in joined cells."""
+
+
 class Candidate(NamedTuple):
     """A place that may be an object."""
 
@@ -80,39 +84,41 @@ def _peaks(scores: ScoreMap, class_id: int, size: float) -> Iterator[_Peak]:
     side = max(1, round(size / cell))
     wide = max(side + 2, round(side * RING))
     wide += (wide - side) % 2
-    odds, known = _coarse(scores, class_id, join)
-    if min(odds.shape) < 1:
-        return
-    margin = wide
-    values = np.pad(odds * known, margin)
-    weights = np.pad(known, margin)
-    outer_sum, outer_count = _boxes(values, wide), _boxes(weights, wide)
-    skip = (wide - side) // 2
-    here = tuple(slice(skip, skip + length) for length in outer_sum.shape)
-    inner_sum, inner_count = _boxes(values, side)[here], _boxes(weights, side)[here]
-    rest_sum, rest_count = outer_sum - inner_sum, outer_count - inner_count
-    mean, around = inner_sum / np.maximum(inner_count, 1e-6), rest_sum / np.maximum(rest_count, 1e-6)
-    enough = (inner_count > 0.6 * side * side) & (rest_count > 0.2 * (wide * wide - side * side))
-    strength = np.where(enough, mean - around, -np.inf)
-    best = _maximum(strength, max(1, side // 2))
-    rows, cols = np.nonzero((strength == best) & (strength > LEAST))
-    for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
-        y = (row + skip + side / 2 - margin) * cell
-        x = (col + skip + side / 2 - margin) * cell
-        yield _Peak(float(strength[row, col]), x, y, size)
+    skip, height = (wide - side) // 2, -(-scores.known.shape[0] // join)
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        # What lies around a band decides which of its places are higher than all near by.
+        first = top - 2 * wide
+        odds, known = _coarse(scores, class_id, join, first, bottom + 2 * wide)
+        values, weights = (np.pad(part, ((0, 0), (wide, wide))) for part in (odds * known, known))
+        outer_sum, outer_count = _boxes(values, wide), _boxes(weights, wide)
+        here = tuple(slice(skip, skip + length) for length in outer_sum.shape)
+        inner_sum, inner_count = _boxes(values, side)[here], _boxes(weights, side)[here]
+        rest_sum, rest_count = outer_sum - inner_sum, outer_count - inner_count
+        mean, around = inner_sum / np.maximum(inner_count, 1e-6), rest_sum / np.maximum(rest_count, 1e-6)
+        enough = (inner_count > 0.6 * side * side) & (rest_count > 0.2 * (wide * wide - side * side))
+        strength = np.where(enough, mean - around, -np.inf)
+        best = _maximum(strength, max(1, side // 2))
+        rows, cols = np.nonzero((strength == best) & (strength > LEAST))
+        for row, col in zip(rows.tolist(), cols.tolist(), strict=True):
+            y, x = row + skip + side / 2 + first, col + skip + side / 2 - wide
+            if (top <= y or top == 0) and (y < bottom or bottom == height):
+                yield _Peak(float(strength[row, col]), x * cell, y * cell, size)
 
 
-def _coarse(scores: ScoreMap, class_id: int, join: int) -> tuple[Floats, Floats]:
-    odds = np.asarray(scores.odds[class_id], dtype=np.float64)
-    known = np.asarray(scores.known, dtype=np.float64) / 255
-    if join == 1:
-        return odds, known
-    down, right = (-length % join for length in known.shape)
-    known, odds = np.pad(known, ((0, down), (0, right))), np.pad(odds, ((0, down), (0, right)))
+def _coarse(scores: ScoreMap, class_id: int, join: int, first: int, last: int) -> tuple[Floats, Floats]:
+    """Return rows of a class's log-odds and of what is known, with cells joined; zeros beyond the scene."""
+    height, width = scores.known.shape
+    part = slice(max(first, 0) * join, min(last * join, height))
+    odds, known = scores.odds[class_id, part].astype(np.float64), scores.known[part] / 255
+    above, below = max(-first, 0), max(last - -(-height // join), 0)
+    down, right = -len(known) % join, -width % join
+    known, odds = (np.pad(each, ((0, down), (0, right))) for each in (known, odds))
     rows, cols = known.shape[0] // join, known.shape[1] // join
     weight = known.reshape(rows, join, cols, join).sum(axis=(1, 3))
     sums = (odds * known).reshape(rows, join, cols, join).sum(axis=(1, 3))
-    return sums / np.maximum(weight, 1e-9), weight / join**2
+    beyond = ((above, below), (0, 0))
+    return np.pad(sums / np.maximum(weight, 1e-9), beyond), np.pad(weight / join**2, beyond)
 
 
 def _boxes(values: Floats, side: int) -> Floats:

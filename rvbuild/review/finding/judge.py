@@ -32,6 +32,9 @@ BELIEF = 50.0
 PENALTIES = np.array([*[1.0] * len(NAMES), 0.05])
 """On the weights of the evidence, and of the overlap with another label: where labels never overlap, that tells all."""
 
+MOST_LEARNED = 6000
+"""Labels, or places, that a regression learns from."""
+
 ROUNDS = 3
 LABELLED = 0.35
 """A place is an object that has a label if they overlap this much, intersection over union."""
@@ -71,6 +74,7 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
             train, error = folds != fold, made_folds != fold
             if not train.any() or len(np.unique(outcomes[error])) < len(kinds):
                 train, error = np.ones_like(train), np.ones_like(error)
+            train = _thinned(train)
             # Errors of each kind weigh as much as labels, together.
             counts = np.bincount(outcomes[error], minlength=len(kinds) + 1)
             model = fit(
@@ -110,6 +114,7 @@ def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
             train = folds != fold
             if not positive[train].any() or positive[train].all():
                 train = np.ones_like(train)
+            train = _thinned(train)
             model = fit(features[train], positive[train], weights[train])
             odds[folds == fold] = model.log_odds(features[folds == fold])[:, 0]
         others = odds[len(known) :]
@@ -117,6 +122,14 @@ def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
         of_each, prior = _chances(others[:, np.newaxis], prior, expected)
         chances = of_each[:, 0]
     return free, chances
+
+
+def _thinned(examples: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which examples (N,) are learned from, if there are many: every second, third … of all."""
+    chosen = np.flatnonzero(examples)
+    thinned = np.zeros_like(examples)
+    thinned[chosen[:: -(-len(chosen) // MOST_LEARNED)]] = True
+    return thinned
 
 
 def _tempered(odds: Floats, weights: Floats, positive: Floats, positive_weights: Floats) -> Floats:

@@ -14,7 +14,7 @@ from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.outcome import Did, Reporter
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.project.model import Project
-from rvbuild.session.checking.facts import broken, facts_of, model_problem
+from rvbuild.session.checking.facts import broken, encoder_problem, facts_of, model_problem
 from rvbuild.session.checking.findings import ProjectFacts, collect, findings_of
 from rvbuild.session.session import find_sidecars, jobs_default, make_executor
 from rvbuild.session.surveys import DONE, surveys
@@ -78,7 +78,10 @@ def _collect(
         for project in projects:
             facts = facts_of(project, workspace, executor, None, runs_code)
             problem = model_problem(project, facts, workspace, executor, None)
-            collected[project.name] = collect(project, facts, workspace, executor)._replace(problem=problem)
+            encoder = encoder_problem(project, facts, workspace, executor)
+            collected[project.name] = collect(project, facts, workspace, executor)._replace(
+                problem=problem, encoder=encoder
+            )
         # Existing predictions only matter if scores are written, which are large.
         batches = [rules.artifacts(p) if p.predict.scores else rules.chip.artifacts(p, "") for p in projects]
         plan = Plan(workspace, [a for batch in batches for a in batch], lambda requests: [None] * len(requests))

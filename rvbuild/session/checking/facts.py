@@ -167,6 +167,22 @@ def _backend_problem(
     return problem
 
 
+def encoder_problem(project: Project, facts: Mapping[str, Any], workspace: Workspace, executor: Executor) -> str:
+    """Return why the encoder of drafts cannot be used; empty if it can, which is stored, or if it is not checked."""
+    trial = check.encoder(project)
+    if trial is None:
+        return ""
+    question, path = {**trial, "bands": resources.bands_of(facts)}, trial["weights"]
+    file_state = None if path is None else signature(path)
+    key, name = digest([question, file_state]), _name(check.RUN_ENCODER, project, workspace)
+    if path is not None and workspace.state.content_digest(key, name) is not None:
+        return ""
+    problem = str(executor.run(Job(check.RUN_ENCODER, question, "torch", reports=False), Silent()))
+    if path is not None and not problem:
+        workspace.state.remember_content_digest(key, name, json.dumps(""))
+    return problem
+
+
 def _changed_by_code(project: Project) -> bool:
     """Tell whether user code transforms pixels of an image."""
     return any(scene.image.modules() for scene in project.scenes)

@@ -129,6 +129,8 @@ class ProjectFacts(NamedTuple):
     model: Mapping[str, int] | None
     problem: tuple[str, bool] = ("", True)
     """Why the model cannot be trained, and whether that is certain."""
+    encoder: str = ""
+    """Why the encoder of drafts cannot be used."""
 
 
 def collect(
@@ -141,10 +143,10 @@ def collect(
 
 
 def _model(problem: str, certain: bool) -> Finding:
-    """Return a problem of the model as a finding, at the key that begins the message."""
-    key = re.match(r"train\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
+    """Return a problem of the model, or of the encoder of drafts, as a finding at the key that begins the message."""
+    key = re.match(r"(train|draft)\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
     level = Level.ERROR if certain else Level.WARNING
-    text, at = (problem[key.end() :], ("train", key[1])) if key else (problem, ("train",))
+    text, at = (problem[key.end() :], (key[1], key[2])) if key else (problem, ("train",))
     return Finding(level, "model", text, key=at)
 
 
@@ -155,6 +157,7 @@ def findings_of(project: Project, collected: ProjectFacts, plan: Plan, jobs: int
     to_cut = [id_ for id_ in collected.facts if id_ not in done["chip"] and split[id_] != "test"]
     to_predict = [id_ for id_ in collected.facts if id_ not in done["infer"] and split[id_] != "train"]
     needs = resources.findings(project, collected.facts, to_cut, to_predict, collected.model, jobs)
-    model = [_model(*collected.problem)] if collected.problem[0] else []
+    problems = [collected.problem, (collected.encoder, True)]
+    model = [_model(text, certain) for text, certain in problems if text]
     lacking = packages.findings(project)
     return [*project_checks.findings(project, collected.facts, collected.shared), *needs, *model, *lacking]

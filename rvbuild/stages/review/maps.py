@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
+from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
@@ -15,7 +17,7 @@ from rvbuild.geo.windows import Window
 from rvbuild.learn.linear.head import Head, rounded
 from rvbuild.learn.linear.solve import solve
 from rvbuild.progress import Progress
-from rvbuild.review.finding.maps import ScoreMap, Strip, log_odds, make_map
+from rvbuild.review.finding.maps import LARGEST, ScoreMap, Strip, log_odds, make_map
 from rvbuild.settings.classes import ClassName
 from rvbuild.stages.draft.cells import SceneFeatures
 from rvbuild.stages.draft.stored import Description, fold_of, read_totals, require_alike
@@ -79,41 +81,69 @@ def map_of(
     models: Models,
     labels: PixelLabels,
     aoi: Aoi | None,
-    classes: int,
+    classes: Sequence[ClassName],
     folder: Path,
+    trained: Path | None,
     progress: Progress,
 ) -> ScoreMap:
-    """Return the map of a scene, memory-mapped in a folder, a row of blocks after the other."""
-    cells = features.cells
+    """Return the map of a scene, memory-mapped in a folder, a row of blocks after the other.
+
+    `trained` is the raster of scores of a trained model that has not seen the scene, if they count: as much as the
+    others, where there are some.
+    """
+    cells, count = features.cells, len(classes)
     stride, side = cells.stride_px, cells.side
     rows, cols = -(-cells.height // stride), -(-cells.width // stride)
 
     def strip(row: int) -> Strip:
         odds = np.concatenate(
             [
-                log_odds(models.of_block(scene, row, col), block, classes).T.reshape(classes, side, side)
+                log_odds(models.of_block(scene, row, col), block, count).T.reshape(count, side, side)
                 for col, block in enumerate(features.row(row))
             ],
             axis=2,
         )[:, : rows - row * side, :cols]
         window = Window(row * cells.block_px, 0, cells.block_px, cells.width).clip(cells.height, cells.width)
+        if trained is not None:
+            others = _trained(trained, window, stride, classes)
+            odds = np.where(np.isfinite(others), (odds + others) / 2, odds).astype(np.float32)
         ids = labels.read(window)
         counts = np.ones(ids.shape, dtype=np.bool_) if aoi is None else aoi.mask(window)
         valid = features.valid(window)
         if valid is not None:
             counts = counts & valid
-        labelled = np.stack([_shares(ids == class_id, stride) for class_id in range(classes)])
+        labelled = np.stack([_shares(ids == class_id, stride) for class_id in range(count)])
         progress.advance()
         return Strip(odds, labelled, _shares(counts, stride))
 
-    return make_map(folder, (classes, rows, cols), stride, range(0, rows, side), strip)
+    return make_map(folder, (count, rows, cols), stride, range(0, rows, side), strip)
+
+
+def _trained(path: Path, window: Window, stride: int, classes: Sequence[ClassName]) -> npt.NDArray[np.float32]:
+    """Return the log-odds (K, rows, cols) of cells by a raster of scores; nan where it has none."""
+    rows, cols = -(-window.height // stride), -(-window.width // stride)
+    odds = np.full((len(classes), rows, cols), np.nan, dtype=np.float32)
+    places = {str(item["name"]): int(item["id"]) for item in classes}
+    with rasterio.open(path) as file:
+        part = RasterioWindow(window.col, window.row, window.width, window.height)
+        known = _means(file.dataset_mask(window=part) > 0, stride)
+        for band, name in enumerate(file.descriptions, start=1):
+            values = np.nan_to_num(file.read(band, window=part).astype(np.float64)) * file.scales[band - 1]
+            share = np.clip(_means(values, stride) / np.maximum(known, 1e-9), 1e-6, 1 - 1e-6)
+            value = np.clip(np.log(share) - np.log1p(-share), -LARGEST, LARGEST)
+            odds[places[name]] = np.where(known > 0.5, value, np.nan)
+    return odds
+
+
+def _means(pixels: npt.NDArray[np.generic], stride: int) -> npt.NDArray[np.float64]:
+    """Return the mean of each cell (rows, cols); pixels beyond the scene count as 0."""
+    down, right = (-length % stride for length in pixels.shape)
+    padded = np.pad(pixels.astype(np.float64), ((0, down), (0, right)))
+    rows, cols = padded.shape[0] // stride, padded.shape[1] // stride
+    means: npt.NDArray[np.float64] = padded.reshape(rows, stride, cols, stride).mean(axis=(1, 3))
+    return means
 
 
 def _shares(pixels: npt.NDArray[np.bool_], stride: int) -> npt.NDArray[np.uint8]:
     """Return the share of each cell (rows, cols) whose pixels (h, w) are set, 0 to 255."""
-    down, right = (-length % stride for length in pixels.shape)
-    padded = np.pad(pixels, ((0, down), (0, right)))
-    rows, cols = padded.shape[0] // stride, padded.shape[1] // stride
-    counts = padded.reshape(rows, stride, cols, stride).sum(axis=(1, 3))
-    shares: npt.NDArray[np.uint8] = np.rint(counts * (255 / stride**2)).astype(np.uint8)
-    return shares
+    return np.asarray(np.rint(_means(pixels, stride) * 255).astype(np.uint8))

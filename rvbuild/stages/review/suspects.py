@@ -38,7 +38,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, output
     ----------
     inputs
         `sums/<scene id>`: `sums.json` and `totals.npy` of each training scene; `features/<scene id>`,
-        `labels/<scene id>` and, for some, `aoi/<scene id>` of each labelled scene.
+        `labels/<scene id>` and, for some, `aoi/<scene id>` of each labelled scene; `scores/<scene id>`: `scores.tif`
+        of a trained model, for scenes that it has not seen, if they count.
     settings
         task, classes, null_id, background, scenes, most_made.
     outputs
@@ -77,6 +78,8 @@ class _Reviewed(NamedTuple):
     features: SceneFeatures
     files: Sequence[Path]
     aoi: Aoi | None
+    trained: Path | None
+    """Scores of a trained model that has not seen the scene, if they count."""
     labels: Sequence[Label]
 
 
@@ -99,7 +102,7 @@ def _read(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, scen
         if each.shape.area > 0
         and (area.covers(each.shape) or shapely.intersection(area, each.shape).area > 0.5 * each.shape.area)
     ]
-    return _Reviewed(scene, features, files, aoi, labels)
+    return _Reviewed(scene, features, files, aoi, next(iter(inputs.get(f"scores/{name}", ())), None), labels)
 
 
 def _areas(reviewed: Sequence[_Reviewed]) -> dict[int, list[float]]:
@@ -117,7 +120,7 @@ def _scene(reviewed: _Reviewed, settings: SuspectsSettings, models: Models, fold
     cells, grid, null_id = features.cells, features.grid, settings["null_id"]
     name, task, first = scene["scene"], tasks.get(settings["task"]), scene["seed"] % FOLDS
     with closing(task.pixel_labels(reviewed.files, scene["labels"], grid, scene["classes"], null_id)) as pixels:
-        scores = map_of(name, features, models, pixels, aoi, len(settings["classes"]), folder, progress)
+        scores = map_of(name, features, models, pixels, aoi, settings["classes"], folder, reviewed.trained, progress)
         for note in pixels.notes:
             progress.note(note)
     bounds = (0.0, 0.0, float(grid.width), float(grid.height)) if aoi is None else aoi.outline().bounds

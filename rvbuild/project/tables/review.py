@@ -1,0 +1,17 @@
+"""The `[review]` table: what labels are compared with."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from rvbuild.project.toml.table import Table
+
+
+class ReviewTable(Table):
+    """What `rvbuild review` compares labels with, besides drafts."""
+
+    model: bool = Field(
+        False,
+        description="Whether the trained model's scores of validation and test scenes count as much as the draft's. "
+        "Then a review trains and predicts first; for segmentation with predict.scores.",
+    )
