@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rvbuild.rules.common import Artifact, Demand, Product, Project, Scene, classes, folder, name, packages, user_code
 from rvbuild.rules.infer import model, trained
@@ -12,7 +13,7 @@ from rvbuild.settings.image import ImageSettings, LayerSettings
 from rvbuild.settings.predict import PredictSettings
 
 if TYPE_CHECKING:
-    from rvbuild.stages.bundle.settings import BundleSettings
+    from rvbuild.stages.bundle.settings import BundleSettings, PortableSettings
 
 VERSION = 4
 RUN = "rvbuild.stages.bundle.write:run"
@@ -50,10 +51,11 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={**settings(project), "onnx": True} if onnx else settings(project),
+        settings={**settings(project), "onnx": _portable(project)} if onnx else settings(project),
         inputs=(
             model(project),
             Product("stats", name("analyze", project.name)),
+            *([Product("log", name("train", project.name), ("log.jsonl",))] if onnx else []),
             # The source texts are packed, including comments.
             *(replace(code, digests=()) for code in user_code(project, *([first] if first else []))),
         ),
@@ -66,6 +68,20 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         resource="torch" if onnx else "cpu",
         demand=Demand(cores=None) if onnx else Demand(),
     )
+
+
+def _portable(project: Project) -> PortableSettings:
+    """Return what the description of the model tells of its training."""
+    train = project.train.stage_settings()
+    given: Literal["file", "bundle"] = "bundle" if project.train.bundle is not None else "file"
+    pretrained = train["pretrained"]
+    splits = Counter(scene.split for scene in project.scenes)
+    return {
+        "splits": {split: splits[split] for split in ("train", "validation", "test") if splits[split]},
+        "start": given if isinstance(pretrained, str) else "torchvision" if pretrained else "random",
+        "select": train["select"],
+        "select_metric": train["select_metric"],
+    }
 
 
 def _image(scene: Scene) -> ImageSettings:

@@ -6,7 +6,6 @@ import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -14,13 +13,13 @@ import click
 
 from rvbuild import __version__
 from rvbuild.cli.commands.cache import cache
-from rvbuild.cli.options import APPLYING
+from rvbuild.cli.options import OF_COMMANDS
 from rvbuild.cli.terminal import echo
 from rvbuild.cli.words import INTERRUPTED, normal_words, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
 from rvbuild.session.names import BUILDING
-from rvbuild.stages.names import COMMANDS, ENGINES
+from rvbuild.stages.names import COMMANDS
 
 _OPTIONS = {
     "scenes": "--scene",
@@ -106,7 +105,15 @@ def _building(stage: str) -> Callable[..., int]:
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
         engine = flags.pop("engine", None)
         applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
+        if flags.pop("verify", False):
+            if unused := [name for name, value in flags.items() if value and name != "inline"]:
+                raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
+            return build_command.verify_bundle(words, allow_code, verbosity, flags["inline"])
         if words and words[0].endswith(".zip"):
+            if stage == "bundle":
+                raise click.UsageError(
+                    f"{words[0]}: a bundle is for `rvbuild predict`, or for `rvbuild bundle --verify {words[0]}`"
+                )
             if stage != "predict":
                 raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
@@ -114,7 +121,9 @@ def _building(stage: str) -> Callable[..., int]:
             return build_command.predict_bundle(words, into, allow_code, engine or "auto", verbosity, flags["inline"])
         if stage != "review" and (into is not None or allow_code or engine is not None):
             raise click.UsageError(
-                "-o, --engine and --allow-code apply to a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR"
+                "--allow-code applies to a bundle: rvbuild bundle --verify BUNDLE.zip"
+                if stage == "bundle"
+                else "-o, --engine and --allow-code apply to a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR"
             )
         for word in words:
             if not word.endswith(".toml"):
@@ -128,27 +137,8 @@ def _building(stage: str) -> Callable[..., int]:
             return review_command.review(words, options, into=into, **applied)
         return build_command.build(stage, words, options, normal_words(sys.argv[1:]))
 
-    if stage == "review":
-        for option in APPLYING:
-            command = option(command)
-    if stage == "suggest":
-        command = click.option(
-            "--count", type=click.IntRange(1, 10_000), help="How many windows; short for --set suggest.count=N."
-        )(command)
-    if stage == "predict":
-        command = click.option(
-            "-o",
-            "into",
-            type=click.Path(path_type=Path),
-            metavar="DIR",
-            help="Directory for the predictions of a bundle.",
-        )(command)
-        command = click.option(
-            "--engine",
-            type=click.Choice(ENGINES),
-            help="What computes the model of a bundle; default: auto, torch where it is installed.",
-        )(command)
-        command = click.option("--allow-code", is_flag=True, help="Allow a bundle to run its own Python code.")(command)
+    for option in OF_COMMANDS.get(stage, ()):
+        command = option(command)
     return command
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from rvbuild.stages.names import ENGINES
+
 APPLYING = (
     click.option("-o", "into", type=click.Path(path_type=Path), metavar="DIR", help="With --apply: for the copies."),
     click.option(
@@ -20,3 +22,36 @@ APPLYING = (
     ),
 )
 """Options of `review`, the last first."""
+
+_CODE = click.option("--allow-code", is_flag=True, help="Allow a bundle to run its own Python code.")
+
+OF_COMMANDS = {
+    "review": APPLYING,
+    "suggest": (
+        click.option(
+            "--count", type=click.IntRange(1, 10_000), help="How many windows; short for --set suggest.count=N."
+        ),
+    ),
+    "bundle": (
+        click.option(
+            "--verify", is_flag=True, help="Verify BUNDLE.zip: its members, and its self-test with all engines."
+        ),
+        _CODE,
+    ),
+    "predict": (
+        click.option(
+            "-o",
+            "into",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Directory for the predictions of a bundle.",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(ENGINES),
+            help="What computes the model of a bundle; default: auto, torch where it is installed.",
+        ),
+        _CODE,
+    ),
+}
+"""The options that only one building command has, by its name."""

@@ -17,6 +17,7 @@ from rvbuild.geo.vector.files import layer_of
 from rvbuild.geo.write.overview import step_of, write_jpeg
 from rvbuild.geo.write.picture import Stretch, stretch_of
 from rvbuild.review.current import CurrentLabels, raster_parts, vector_files
+from rvbuild.review.labels import LabelObject
 from rvbuild.review.page import PAGE, write_page
 from rvbuild.review.pictures import picture, shown_window
 from rvbuild.review.qgis import PROJECT, ProjectLayer, write_project
@@ -141,6 +142,10 @@ def _row(suspect: Suspect, scene: ReviewedScene, current: CurrentLabels) -> Row:
     if suspect.source is None:
         return Row(suspect, current.grid)
     label = current.by_source.get(suspect.source) if suspect.source.place is not None else None
+    if suspect.source.place is not None and not _is_about(suspect, label, current):
+        raise DataError(
+            f"scene {scene.id}: its labels have changed while they were reviewed; run `rvbuild review` again"
+        )
     return Row(
         suspect,
         current.grid,
@@ -148,6 +153,15 @@ def _row(suspect: Suspect, scene: ReviewedScene, current: CurrentLabels) -> Row:
         None if label is None or label.origin is None else label.origin.layer,
         None if label is None else label.feature,
         current.digest(suspect.source, suspect.polygon),
+    )
+
+
+def _is_about(suspect: Suspect, label: LabelObject | None, current: CurrentLabels) -> bool:
+    """Tell whether a label is the one that a suspect is about."""
+    return (
+        label is not None
+        and current.classes[label.class_id]["name"] == suspect.label_class
+        and bool(label.shape.intersects(area_of(suspect.polygon)))
     )
 
 

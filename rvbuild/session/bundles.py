@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from rvbuild import rules
 from rvbuild.engine.run.worker import Job
@@ -49,14 +50,26 @@ def predict_files(
     engine: str = "auto",
 ) -> list[Path]:
     """Predict images with a bundle; return the files written into the directory `into`."""
+    kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
+    resource = "cpu" if engine == "onnxruntime" else "torch"
+    job = Job("rvbuild.stages.bundle.predict:predict_images", {**kwargs, "engine": engine}, resource)
+    return list(_run(job, progress, inline))
+
+
+def verify_file(bundle: Path, progress: Progress, *, allow_code: bool = False, inline: bool = False) -> list[str]:
+    """Verify a bundle with the engines that are installed; return what was verified, a line each."""
+    kwargs = {"bundle_path": bundle.absolute(), "allow_code": allow_code}
+    return list(_run(Job("rvbuild.stages.bundle.verify:verify_bundle", kwargs), progress, inline))
+
+
+def _run(job: Job, progress: Progress, inline: bool) -> Any:
+    """Run a job in a process of its own, which knows nothing of projects."""
     # Virtual files may only refer to files in their own directory.
     environment = {**variables.for_workers(os.environ), **rules.places(None, ())}
-    kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
-    job = Job("rvbuild.stages.bundle.predict:predict_images", {**kwargs, "engine": engine}, "torch")
     with tempfile.TemporaryDirectory(prefix="rvbuild-log-") as logs:
         executor = new_executor(environment, Path(logs), inline=inline)
         try:
-            return list(executor.run(job, progress))
+            return executor.run(job, progress)
         except BaseException:
             executor.interrupt()
             raise

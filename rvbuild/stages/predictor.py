@@ -85,7 +85,7 @@ def load_predictor(
         if not run_embedded_code:
             require_named(description, info.model, info.model_args, trained)
         return load_backend(weights, info, info.code if run_embedded_code else None)
-    if not _has_torch():
+    if not has_torch():
         raise ModelError(f"{prefix}torch is not installed: pip install rvbuild, or use the engine onnxruntime")
     from rvbuild.stages.network import load_network  # it imports torch
 
@@ -94,9 +94,9 @@ def load_predictor(
 
 def uses_onnx(engine: Engine, info: ModelInfo) -> bool:
     """Tell whether onnxruntime computes a model: its own Python code is not needed then."""
-    return engine == "onnxruntime" or (engine == "auto" and not info.backend and not _has_torch())
+    return engine == "onnxruntime" or (engine == "auto" and not info.backend and not has_torch())
 
 
-def _has_torch() -> bool:
+def has_torch() -> bool:
     """Tell whether torch is installed, without importing it."""
     return importlib.util.find_spec("torch") is not None

@@ -40,6 +40,15 @@ class Portable(Protocol):
     output: str
     """The name of the output."""
 
+    tested: int
+    """The number of images in a self-test."""
+
+    axes: tuple[str, ...]
+    """The axes of the output: `batch`, `class`, `height`, `width`, or others."""
+
+    stac_task: str
+    """The task as STAC's Machine Learning Model extension calls it."""
+
     def read(self, output: np.ndarray, outputs: int, shape: tuple[int, int], reading: Mapping[str, Any]) -> Any:
         """Return the predictions of a batch, as `Task.forward` returns them.
 
@@ -80,6 +89,9 @@ class Probabilities:
 
     def __init__(self, *, per_pixel: bool) -> None:
         self._per_pixel = per_pixel
+        self.tested = 1 if per_pixel else 8
+        self.axes = ("batch", "class", "height", "width") if per_pixel else ("batch", "class")
+        self.stac_task = "semantic-segmentation" if per_pixel else "scene-classification"
 
     def read(self, output: np.ndarray, outputs: int, shape: tuple[int, int], reading: Mapping[str, Any]) -> np.ndarray:
         """Return the probabilities."""

@@ -46,8 +46,8 @@ def suspects():
         suspect("class", 1, label_class="tree", proposed_class="car", polygon=shape, source=Source(0, 0)),
         suspect("spurious", 2, label_class="car", polygon=other, source=Source(0, 1), score=0.9, reason=NASTY),
         suspect("missing", 3, proposed_class="car", polygon=other, proposed_polygon=other, score=0.5),
-        suspect("outline", 4, proposed_polygon=shape, polygon=other, source=Source(0, 1), score=0.4),
-        suspect("duplicate", 5, polygon=other, source=Source(0, 1), score=0.3),
+        suspect("outline", 4, label_class="car", proposed_polygon=shape, polygon=other, source=Source(0, 1), score=0.4),
+        suspect("duplicate", 5, label_class="car", polygon=other, source=Source(0, 1), score=0.3),
     ]
 
 
@@ -115,6 +115,17 @@ def test_nothing_is_written_through_links(tmp_path, scene, name):
     with pytest.raises(DataError, match="is a link, through which nothing is written"):
         review(tmp_path, scene)
     assert elsewhere.read_text() == "mine" if path.suffix else not list(elsewhere.iterdir())
+
+
+def test_labels_that_change_during_a_review_are_noticed(tmp_path, scene):
+    other = suspect("spurious", 1, label_class="car", polygon=rings_of(shapely.box(3, 4, 9, 12)), source=Source(0, 0))
+    moved = suspect(
+        "spurious", 1, label_class="tree", polygon=rings_of(shapely.box(30, 4, 39, 12)), source=Source(0, 0)
+    )
+    gone = suspect("spurious", 1, label_class="tree", polygon=rings_of(shapely.box(3, 4, 9, 12)), source=Source(0, 9))
+    for each in (other, moved, gone):
+        with pytest.raises(DataError, match="have changed while they were reviewed"):
+            review(tmp_path, scene, [each])
 
 
 def test_a_page_without_suspects(tmp_path, scene):

@@ -11,6 +11,8 @@ import fiona
 import pytest
 import shapely
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from rvbuild.errors import DataError, UsageError
@@ -18,7 +20,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.review import geopackage
 from rvbuild.review.shapes import rings_of
 from rvbuild.review.table import GEOJSON, TABLE, Row, in_pixels, placed, write_table
-from rvbuild.review.verdicts import Decision, read_verdicts, set_verdict
+from rvbuild.review.verdicts import EARLIER, Decision, decisions, read_verdicts, set_verdict
 from tests.review.conftest import GRID
 from tests.review.test_suspect import suspect
 
@@ -272,3 +274,31 @@ def test_a_review_that_fails_midway_changes_nothing(tmp_path, monkeypatch):
     assert column(tmp_path / TABLE, "verdict") == ["accept"]
     assert column(tmp_path / TABLE, "id") == ids(1)
     assert sorted(path.name for path in tmp_path.iterdir()) == [GEOJSON, TABLE]
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None)
+@given(
+    st.lists(
+        st.sets(st.integers(1, 5))
+        | st.tuples(st.integers(1, 5), st.sampled_from(["accept", "reject", ""]), st.sampled_from(["", "n"])),
+        max_size=8,
+    )
+)
+def test_no_history_of_reviews_and_verdicts_loses_one(tmp_path_factory, steps):
+    folder = tmp_path_factory.mktemp("history")
+    said, suspected = dict[str, Decision](), set[str]()
+    write_table(folder, [])
+    for step in steps:
+        if isinstance(step, set):
+            write_table(folder, rows(*sorted(step)))
+            suspected = set(ids(*step))
+        elif (key := ids(step[0])[0]) in suspected:
+            set_verdict(folder / TABLE, key, *step[1:])
+            said[key] = Decision(*step[1:])
+        decided = read_verdicts(folder / TABLE)
+        assert decided == {key: said.get(key, Decision("", "")) for key in suspected}
+        with geopackage.read(folder / TABLE) as database:
+            earlier = decisions(database, EARLIER)
+        kept = {key: value for key, value in said.items() if key not in suspected and value != Decision("", "")}
+        assert earlier == kept

@@ -32,6 +32,18 @@ def small(in_channels, num_classes):
 """
 """A model of the user's own."""
 
+PORTABLE = {
+    "splits": {"train": 3, "validation": 1},
+    "start": "torchvision",
+    "select": "best",
+    "select_metric": "mean_iou",
+}
+
+LOG = [
+    {"epoch": 1, "lr": 0.1, "train_loss": 1.0, "val_loss": 1.0, "metrics": {"mean_iou": 0.5, "iou": {"car": 0.5}}},
+    {"epoch": 2, "lr": 0.1, "train_loss": 0.9, "val_loss": 1.1, "metrics": {"mean_iou": 0.25, "iou": {"car": None}}},
+]
+
 MEMBERS = ["manifest.json", "model.json", "model.safetensors", "project.json", "stats.json"]
 
 
@@ -43,13 +55,15 @@ def pack(folder: Path, model: list[Path], *, onnx: bool = False, **predict_: Any
     """Run the stage; return the zip."""
     stats = folder / "stats.json"
     stats.write_text('{"bands": [], "dtype": "uint8"}\n')
+    log = folder / "log.jsonl"
+    log.write_text("".join(json.dumps(epoch) + "\n" for epoch in LOG))
     outputs = empty(folder / "packed")
     description = json.loads(model[1].read_text())
     code = _served(folder / "workspace", description["code"] or {})
     trained = {"model": description["model"], "model_args": description["model_args"]}
-    options = {**settings(**predict_), "trained": trained, **({"onnx": True} if onnx else {})}
+    options = {**settings(**predict_), "trained": trained, **({"onnx": PORTABLE} if onnx else {})}
     try:
-        bundle.run({"model": model, "stats": [stats], "code": code}, options, outputs, Silent())
+        bundle.run({"model": model, "stats": [stats], "code": code, "log": [log]}, options, outputs, Silent())
     finally:
         serve_code(None)
     return outputs / "bundle.zip"

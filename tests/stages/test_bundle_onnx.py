@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import rasterio
 import safetensors.numpy
@@ -24,12 +25,12 @@ from rvbuild.progress import Silent
 from rvbuild.stages import predictor
 from rvbuild.stages.bundle import portable
 from rvbuild.stages.bundle.predict import predict_images
-from tests.stages.sample_bundles import CODE, MEMBERS, contents, pack, rewrite, with_code
+from tests.stages.sample_bundles import CODE, MEMBERS, PORTABLE, contents, pack, rewrite, with_code
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
-EXTRAS = ["model.onnx", "selftest.safetensors"]
+EXTRAS = ["README.md", "model.onnx", "model.stac.json", "selftest.safetensors"]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,34 @@ def test_what_is_in_it(bundle: Path) -> None:
     selftest = safetensors.numpy.load(members["selftest.safetensors"])
     assert selftest["images"].shape == (1, 3, 16, 16) and selftest["images"].dtype == np.uint8
     assert set(np.unique(selftest["expected.classes"])) <= {0, 1, 255}
+
+
+def test_the_stac_item_is_valid_and_fits_the_graph(bundle: Path) -> None:
+    schema = pytest.importorskip("stac_model.schema")
+    members = contents(bundle)
+    item = json.loads(members["model.stac.json"])
+    properties = schema.MLModelProperties.model_validate(item["properties"])
+    assert "https://stac-extensions.github.io/mlm/v1.5.0/schema.json" in item["stac_extensions"]
+    session = onnxruntime.InferenceSession(members["model.onnx"], providers=["CPUExecutionProvider"])
+    (image,), (output,) = properties.input, properties.output
+    assert (image.name, image.input.shape) == (session.get_inputs()[0].name, [-1, *session.get_inputs()[0].shape[1:]])
+    assert (output.name, output.result.shape) == (
+        session.get_outputs()[0].name,
+        [-1, *session.get_outputs()[0].shape[1:]],
+    )
+    assert [entry.to_dict()["name"] for entry in output.classes] == ["car", "tree"]
+    asset = item["assets"]["model"]
+    assert asset["file:checksum"] == "1220" + hashlib.sha256(members["model.onnx"]).hexdigest()
+    assert asset["file:size"] == len(members["model.onnx"]) and "mlm:model" in asset["roles"]
+
+
+def test_the_card_tells_data_metrics_licence_and_limits(bundle: Path) -> None:
+    text = contents(bundle)["README.md"].decode()
+    assert "| 0 | 0 | car | `#ffff00` |" in text and "| (null) | 2 | null | `#000000` |" in text
+    assert "- train scenes: 3" in text and "- validation scenes: 1" in text
+    assert "The weights are those of epoch 1, the best of 2 by mean_iou." in text
+    assert "| iou of car | 0.5 |" in text and "| mean_iou | 0.5 |" in text
+    assert "torchvision publishes" in text and "## Limits" in text
 
 
 def test_equal_inputs_give_equal_bytes(bundle: Path, tmp_path: Path) -> None:
@@ -111,7 +140,7 @@ def _classifier(folder: Path) -> list[Path]:
 
 def test_cells_are_classified_alike(tmp_path: Path) -> None:
     weights, description = _classifier(tmp_path / "model")
-    settings: Any = {**predict_settings(cell_px=16, cells="geojson"), "task": "chip_classification"}
+    settings: Any = {**predict_settings(cell_px=16, cells="geojson"), "task": "chip_classification", "onnx": PORTABLE}
     stats: Any = {"bands": [], "dtype": "uint8"}
     made = portable.portable(weights, description, stats, settings, None)
     weights.with_name("model.onnx").write_bytes(made.onnx)
@@ -155,7 +184,7 @@ def test_a_bundle_without_onnx_says_what_to_do(packed: Path, tmp_path: Path, mon
     scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
     with pytest.raises(ModelError, match=rf"{packed}: onnxruntime was requested, and there is no model as ONNX\. Make"):
         predict_images(packed, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
-    monkeypatch.setattr(predictor, "_has_torch", lambda: False)
+    monkeypatch.setattr(predictor, "has_torch", lambda: False)
     with pytest.raises(ModelError, match=r"torch is not installed, and there is no model as ONNX"):
         predict_images(packed, [scene], tmp_path / "out", Silent())
     with pytest.raises(ModelError, match=r"torch is not installed: pip install rvbuild"):

@@ -31,10 +31,14 @@ ground = "#00ff00"
 
 [scenes]
 train = ["a"]
+test = ["b"]
 
 [scene]
 image = "data/{id}.tif"
 labels = { vector = "data/{id}.geojson", class_attribute = "label", background = "ground" }
+
+[scenes.by_id.b]
+labels = false
 
 [draft]
 block_px = 96
@@ -51,6 +55,7 @@ def file(tmp_path: Path) -> Path:
     for folder in ("data", "projects"):
         (tmp_path / folder).mkdir()
     write_raster(tmp_path / "data/a.tif", image(shapes))
+    write_raster(tmp_path / "data/b.tif", image(shapes)[:, :96, :96])
     write_labels(tmp_path / "data/a.geojson", labels)
     (tmp_path / "projects/p.toml").write_text(PROJECT)
     return tmp_path / "projects/p.toml"
@@ -144,3 +149,13 @@ def test_suspects_are_found_and_judged_with_keys_and_no_verdict_is_lost(show: Sh
     page.keyboard.press("v")
     expect(page.locator("#suspects-stale")).to_be_visible()
     expect(page.locator("#layers")).to_contain_text("stale")
+
+    # The windows to label next are those of the scene without labels.
+    page.keyboard.press("g")
+    page.locator("#suggest-button").click()
+    expect(page.locator("#suggestions li").first).to_be_visible()
+    page.keyboard.press("j")
+    expect(page.locator("#suggestions [aria-current]")).to_contain_text("1. ")
+    expect(page.locator("#suggestions")).to_contain_text("cache/p/suggestions/windows.gpkg")
+    expect(page.locator("#scene")).to_have_value("b")
+    page.wait_for_function(drawn.replace("suspects", "suggestions"))

@@ -9,6 +9,8 @@ from rvbuild.session.status import ArtifactStatus
 from rvbuild.view.building.following import Follower
 from rvbuild.view.looking import Seen
 
+STATES = {"draft": State.FRESH, "suspects": State.STALE, "suggestions": State.STALE}
+
 
 class FakeBuild:
     def __init__(self) -> None:
@@ -39,6 +41,19 @@ def test_a_draft_that_is_not_up_to_date_is_built() -> None:
     assert build.started == []
     following.look(seen(State.STALE))
     assert build.started == ["draft"]
+
+
+def test_what_reviews_and_suggestions_make_is_no_draft() -> None:
+    following, build = follower()
+    following.look(seen(State.FRESH, stage="sums"))
+    assert build.started == ["draft"]
+
+
+def test_suspects_that_are_not_up_to_date_start_nothing() -> None:
+    following, build = follower()
+    states = [ArtifactStatus("p", stage, None, state, (), (), "k", None) for stage, state in STATES.items()]
+    following.look(Seen(states=tuple(states)))
+    assert build.started == []
 
 
 def test_nothing_happens_unless_it_is_wanted_and_can_be() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rvbuild.engine.plan.decide import State
-from rvbuild.errors import UsageError
+from rvbuild.errors import DataError, UsageError
 from rvbuild.review import geopackage
 from rvbuild.review.suspect import Source, Suspect, write_suspects
 from rvbuild.review.table import TABLE, Row, write_table
@@ -151,6 +151,21 @@ def test_verdicts_of_other_programs_show_up(folder: Path, verdicts: Verdicts, to
     other.close()
     verdicts.check()
     assert told == ["changed"], "writing back changes no verdict"
+
+
+@pytest.mark.parametrize("link", ["", TABLE, UNSAVED, ".."])
+def test_nothing_is_written_through_links(folder: Path, verdicts: Verdicts, tmp_path: Path, link: str) -> None:
+    linked = folder.parent if link == ".." else folder / link
+    elsewhere = tmp_path / "elsewhere"
+    if linked.exists():
+        linked.rename(elsewhere)
+    else:
+        elsewhere.write_text("{}")
+    linked.symlink_to(elsewhere, target_is_directory=elsewhere.is_dir())
+    before = {path: path.read_bytes() for path in (elsewhere, *elsewhere.rglob("*")) if path.is_file()}
+    with pytest.raises(DataError, match="is a link, through which nothing is written"):
+        verdicts.set(A, "accept")
+    assert {path: path.read_bytes() for path in (elsewhere, *elsewhere.rglob("*")) if path.is_file()} == before
 
 
 KILLED = """

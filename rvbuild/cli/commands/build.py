@@ -191,6 +191,23 @@ def predict_bundle(
     return 0
 
 
+def verify_bundle(words: Sequence[str], allow_code: bool, verbosity: int, inline: bool) -> int:
+    """Verify a bundle: its members, and its self-test with the engines that are installed."""
+    gc.enable()  # a stage may run in this process; see `main`
+    if len(words) != 1 or not words[0].endswith(".zip"):
+        raise UsageError("--verify expects one bundle: rvbuild bundle --verify BUNDLE.zip")
+    bundle = Path(words[0])
+    reporter = report.make(False, verbosity, False)
+    try:
+        progress = reporter.task(f"verify {bundle.name}")
+        lines = bundles.verify_file(bundle, progress, allow_code=allow_code, inline=inline)
+    finally:
+        reporter.close()
+    if verbosity >= 0:
+        echo("\n".join(lines))
+    return 0
+
+
 def sign_bundle(word: str) -> int:
     """Write the signature of a bundle."""
     from rvbuild.stages.bundle.signature import sign

@@ -18,6 +18,8 @@ from rvbuild.session.reviewing import write as reviews
 from rvbuild.session.reviewing.apply import apply_verdicts
 from rvbuild.session.session import Session
 
+COMMAND = "review"
+
 
 def review(
     words: Sequence[str],

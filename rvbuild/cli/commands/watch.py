@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.cli.commands import build as build_command
+from rvbuild.cli.commands import review as review_command
 from rvbuild.cli.report import moment
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.keys.signature import signature
@@ -82,7 +83,10 @@ def _build(stage: str, words: Sequence[str], options: build_command.Options) -> 
         # Stages run in this process, which caches imported modules.
         forget_modules()
     try:
-        build_command.build(stage, words, options, None)
+        if stage == review_command.COMMAND:
+            review_command.review(words, options)
+        else:
+            build_command.build(stage, words, options, None)
     except RvbuildError as error:
         echo(str(error), err=True)
         return False

@@ -29,8 +29,8 @@ from rvbuild.stages.network import Network
 from rvbuild.stages.onnx_network import METADATA, OnnxNetwork, load_onnx
 from rvbuild.tasks.portable import Exported
 
-_CHIPS = 2
-"""Images that both engines predict; the first becomes the self-test."""
+_FEWEST = 2
+"""Images that both engines predict at least; the first become the self-test."""
 
 LARGEST_DIFFERENCE = 1e-3
 """By how much a score may differ between torch and onnxruntime."""
@@ -41,6 +41,9 @@ _SCALES_PX = (32, 8, 2)
 class Portable(NamedTuple):
     """What a network becomes outside of torch."""
 
+    info: ModelInfo
+    parameters: int
+    """The number of weights."""
     onnx: bytes
     selftest: bytes
     difference: float
@@ -86,7 +89,9 @@ def portable(
         difference = _compared(network, session, exported, images, expected)
     about["largest_difference"] = difference
     metadata = {**metadata_of(info, settings), METADATA: json.dumps(about, sort_keys=True, ensure_ascii=False)}
-    return Portable(with_metadata(content, metadata), _selftest(network, images[:1]), difference)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    onnx = with_metadata(content, metadata)
+    return Portable(info, parameters, onnx, _selftest(network, images[: task.PORTABLE.tested]), difference)
 
 
 def sample(info: ModelInfo, stats: ImageFigures) -> np.ndarray:
@@ -95,10 +100,11 @@ def sample(info: ModelInfo, stats: ImageFigures) -> np.ndarray:
     Their values spread as those of the training imagery do, band by band.
     """
     random, side = np.random.default_rng(0), info.chip_px
-    noise = np.zeros((_CHIPS, info.bands, side, side))
+    count = max(_FEWEST, tasks.get(info.task).PORTABLE.tested)
+    noise = np.zeros((count, info.bands, side, side))
     for patch in _SCALES_PX:
-        count = -(-side // patch)
-        coarse = random.random((_CHIPS, info.bands, count, count)) - 0.5
+        patches = -(-side // patch)
+        coarse = random.random((count, info.bands, patches, patches)) - 0.5
         noise += np.kron(coarse, np.ones((patch, patch)))[..., :side, :side]
     dtype = np.dtype(info.dtype)
     means, stds = _spread(info, stats, dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Generic, Literal, NotRequired, TypeVar
 
 from annotated_types import Len
+from typing_extensions import TypedDict
 
 from rvbuild.settings.classes import ClassSettings
 from rvbuild.settings.image import SceneImageSettings
@@ -35,10 +36,21 @@ class BundleSettings(SceneImageSettings, Generic[Predict]):
     predict: Predict
 
 
+class PortableSettings(TypedDict):
+    """What the description of a portable model tells of its training."""
+
+    splits: dict[str, int]
+    """The number of scenes of each split."""
+    start: Literal["random", "torchvision", "file", "bundle"]
+    """The initial weights."""
+    select: Literal["last", "best"]
+    select_metric: str
+
+
 class BundleStageSettings(BundleSettings[PredictSettings]):
     """The settings of the stage."""
 
-    onnx: NotRequired[Literal[True]]
-    """Whether the bundle also holds the network as ONNX, and what describes it."""
+    onnx: NotRequired[PortableSettings]
+    """Given if the bundle also holds the network as ONNX, and what describes it."""
     trained: NotRequired[TrainedSettings]
     """The model that the project names. In no key."""

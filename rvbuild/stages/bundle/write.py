@@ -5,8 +5,8 @@ Members: `model.safetensors`, `model.json`, `stats.json`, `project.json` (the se
 Python: the modules that `model.json` and `project.json` embed, as files that a person can read before allowing them to
 run.
 
-With `bundle.onnx` also `model.onnx`, the network with its normalisation for other programs, and `selftest.safetensors`,
-an image with the classes that a prediction must give.
+With `bundle.onnx` also `model.onnx`, the network with its normalisation for other programs; `selftest.safetensors`, an
+image with the classes that a prediction must give; `model.stac.json`, a STAC item; and `README.md`, a model card.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, require_named
 from rvbuild.progress import Progress
 from rvbuild.settings.image import ImageSettings
 from rvbuild.settings.train import TrainedSettings
+from rvbuild.stages.bundle.card import card
 from rvbuild.stages.bundle.settings import BundleStageSettings
+from rvbuild.stages.bundle.stac import stac_item
 from rvbuild.stages.bundle.zip import write_zip
 
 BUNDLE = "bundle.zip"
@@ -40,7 +42,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: BundleStageSettings, out
     ----------
     inputs
         `model`: `model.safetensors` and `model.json`; `stats`: `stats.json`; `code`: the user's Python, and what it
-        reads.
+        reads; with `bundle.onnx`, `log`: `log.jsonl`.
     settings
         See `BundleStageSettings`.
     outputs
@@ -54,7 +56,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: BundleStageSettings, out
         The model is not the one that the project names.
     """
     packed = settings.copy()
-    trained, onnx = packed.pop("trained", None), packed.pop("onnx", False)
+    trained, onnx = packed.pop("trained", None), packed.pop("onnx", None)
     model = {path.name: path for path in inputs["model"]}
     (stats,) = inputs["stats"]
     code = inputs.get("code", ())
@@ -72,13 +74,21 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: BundleStageSettings, out
     }
     members.update(code_members(description.get("code")))
     members.update(code_members(image.get("code")))
-    if onnx:
+    if onnx is not None:
         from rvbuild.stages.bundle.portable import portable  # it imports torch and onnx
 
         progress.start("export ONNX", 1, "networks")
-        made = portable(model[WEIGHTS], model[DESCRIPTION], json.loads(stats.read_bytes()), settings, trained)
+        (log,) = inputs["log"]
+        epochs = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        figures = json.loads(stats.read_bytes())
+        made = portable(model[WEIGHTS], model[DESCRIPTION], figures, settings, trained)
         progress.note(f"onnxruntime predicts the same classes as torch; scores differ by less than {made.difference:g}")
-        members |= {"model.onnx": made.onnx, "selftest.safetensors": made.selftest}
+        members |= {
+            "model.onnx": made.onnx,
+            "selftest.safetensors": made.selftest,
+            "model.stac.json": _text(stac_item(made.info, settings, made.onnx, made.parameters)),
+            "README.md": card(made.info, settings, figures, epochs, made.parameters).encode(),
+        }
     progress.start("bundle", len(members), "files")
     write_zip(outputs / BUNDLE, members, progress.advance)
 

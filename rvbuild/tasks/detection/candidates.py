@@ -62,6 +62,9 @@ class Candidates:
     """The output is all candidates; see `rvbuild.tasks.portable.Portable`."""
 
     output = "candidates"
+    tested = 1
+    axes = ("batch", "values", "candidates")
+    stac_task = "object-detection"
 
     def read(
         self, output: np.ndarray, outputs: int, shape: tuple[int, int], reading: Mapping[str, Any]

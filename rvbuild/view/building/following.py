@@ -26,7 +26,9 @@ class Follower:
             return
         drafts = [status for status in seen.states if belongs(status.stage, STAGE)]
         now = tuple((status.label, status.state, status.key) for status in drafts)
-        if (drafts and not any(status.state in _DUE for status in drafts)) or (now == self._tried):
+        # Reviews and suggestions need features and sums as well: these alone are no draft.
+        made = any(status.stage == STAGE for status in drafts)
+        if (made and not any(status.state in _DUE for status in drafts)) or (now == self._tried):
             return
         self._tried = now
         try:

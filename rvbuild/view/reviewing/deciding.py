@@ -12,6 +12,7 @@ from typing import Any
 
 from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.errors import DataError, RvbuildError, UsageError, nearest
+from rvbuild.review.outputs import require_no_links
 from rvbuild.review.table import TABLE
 from rvbuild.review.verdicts import VERDICTS, Decision, read_verdicts, set_verdict
 
@@ -102,6 +103,8 @@ class Verdicts:
         ------
         UsageError
             There is no such verdict or suspect, or no review.
+        DataError
+            The directory leads elsewhere.
         """
         if verdict not in VERDICTS:
             raise UsageError(
@@ -111,6 +114,7 @@ class Verdicts:
         if folder is None or not folder.is_dir():
             raise UsageError("there are no suspects yet: run the review")
         with self._lock:
+            _require_own(folder)
             known = self.decided()
             readable = (folder / TABLE).is_file() and (not known.message or bool(known.unsaved))
             if readable and suspect_id not in known.by_id:
@@ -128,6 +132,7 @@ class Verdicts:
         if folder is None:
             return ""
         with self._lock:
+            _require_own(folder)
             waiting, why = _read_unsaved(folder), ""
             for suspect_id, decision in list(waiting.items()):
                 try:
@@ -174,6 +179,13 @@ class Verdicts:
                 self.check()
             except (RvbuildError, OSError):
                 continue  # for example a directory that cannot be read now
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a directory that leads elsewhere, as one of a clone may: nothing is written there."""
+    if folder.parent.is_symlink():
+        raise DataError(f"{folder.parent}: is a link, through which nothing is written; remove it")
+    require_no_links(folder)
 
 
 def _why(folder: Path) -> str:

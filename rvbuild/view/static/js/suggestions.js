@@ -25,9 +25,9 @@ export function suggestionsPanel() {
   box.replaceChildren(
     element("div", { class: "row spread" }, element("strong", {}, "What to label next"), again),
     saidLine("suggest-said", "suggest"),
-    fresh === "fresh" ? "" : element("p", { class: "wait" }, `Something was saved since (${fresh}): suggest again when you have saved your labels.`),
+    fresh === "fresh" ? "" : element("p", { class: "wait" }, `These are not up to date (${fresh}): suggest again, for example once your labels are saved.`),
     windows.length ? element("p", { class: "note" }, "j and k step through the list. Digitise in QGIS: ", ...files.flatMap((file, index) => [index ? ", " : "", element("code", {}, file)])) : "",
-    windows.length ? element("ol", { class: "list plain" }, rows) : element("p", { class: "note" }, "There is nothing left to suggest: everything is labelled."),
+    windows.length ? element("ol", { class: "list plain" }, rows) : element("p", { class: "note" }, "Every pixel that may have a label has one. To label more, list images without labels in scenes.test, or give a training scene an aoi around what is labelled."),
   );
   if (focused?.startsWith("suggestion-")) byId(focused)?.focus({ preventScroll: true });
 }

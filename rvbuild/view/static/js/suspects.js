@@ -46,17 +46,21 @@ export function suspectsPanel() {
     return;
   }
   const list = listed();
-  const stale = state.suspects.state === "fresh" ? "" : element("p", { class: "wait", id: "suspects-stale" }, `Something was saved since the review (${state.suspects.state}): review again when you have saved your labels.`);
+  const stale = state.suspects.state === "fresh" ? "" : element("p", { class: "wait", id: "suspects-stale" }, `The review is not up to date (${state.suspects.state}): review again, for example once your labels are saved.`);
   const message = state.suspects.message ? element("p", { class: "bad", role: "alert", id: "suspects-message" }, state.suspects.message) : "";
   const lacking = state.suspects.table || state.suspects.message || running ? "" : element("p", { class: "wait" }, "There is no table for verdicts yet: review again.");
-  const rows = list.slice(0, MOST).map((one) => element("li", {}, element("button", { type: "button", id: `suspect-${one.id}`, "aria-current": one.id === state.suspect ? "true" : null, onclick: () => look(one.id) },
+  // Of a long list, the part that is looked at.
+  const start = MOST * Math.floor(Math.max(0, list.findIndex((one) => one.id === state.suspect)) / MOST);
+  const part = list.slice(start, start + MOST);
+  const rows = part.map((one) => element("li", {}, element("button", { type: "button", id: `suspect-${one.id}`, "aria-current": one.id === state.suspect ? "true" : null, onclick: () => look(one.id) },
     element("span", { class: "swatch", style: { background: KINDS[one.kind]?.color ?? "#888" } }), ` ${what(one)} `, element("span", { class: `verdict ${one.verdict}` }, isOpen(one) ? "" : VERDICTS[one.verdict]), element("small", {}, `${percent(one.score)} · scene ${one.scene}`))));
-  const left = list.length - rows.length + (state.suspects.left_out ?? 0);
+  const left = state.suspects.left_out ?? 0;
+  const which = part.length < list.length ? `${(start + 1).toLocaleString("en")} to ${(start + part.length).toLocaleString("en")} of ${list.length.toLocaleString("en")}` : "";
   box.replaceChildren(
     element("div", { class: "row spread" }, element("strong", { id: "suspects-open" }, `${(state.suspects.open ?? 0).toLocaleString("en")} open of ${counted(all().length + (state.suspects.left_out ?? 0), "suspect")}`), again),
     saidLine("review-said", "review"), stale, message, lacking, filters(), card(), element("p", { class: "note", role: "status", id: "suspects-said" }, saying),
     list.length ? element("ol", { class: "list plain", id: "suspect-list" }, rows) : element("p", { class: "note" }, all().length ? "No suspect fits this choice." : "The review has found no suspects."),
-    left > 0 ? element("p", { class: "note" }, `and ${left.toLocaleString("en")} more, which are less probable`) : "",
+    which || left ? element("p", { class: "note" }, [which, left && `${left.toLocaleString("en")} more, which are less probable, are in the table only`].filter(Boolean).join("; ")) : "",
     next(),
   );
   if (focused && (focused.startsWith("suspect") || focused.startsWith("verdict") || focused.startsWith("filter"))) byId(focused)?.focus({ preventScroll: true });

@@ -1,0 +1,143 @@
+"""The model card of a bundle: what it predicts, from which data, how well, under which licence, and its limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from rvbuild.errors import counted
+from rvbuild.geo.raster.stats import ImageFigures
+from rvbuild.learn.model_files import ModelInfo
+from rvbuild.learn.selection import Epoch, best_epoch
+from rvbuild.project.tasks import SPECS
+from rvbuild.stages.bundle.settings import BundleStageSettings
+
+_LICENSES = {
+    "random": "The training started from random weights. Whoever publishes this model decides about its licence; "
+    "rvbuild claims no rights.",
+    "torchvision": "The training started from weights that torchvision publishes. They may have a licence or terms of "
+    "their own, derived from the data that they were trained on, mostly ImageNet: see "
+    "<https://docs.pytorch.org/vision/stable/models.html>. Whoever publishes or uses this model has to determine "
+    "whether they may.",
+    "file": "The training started from weights in a file of the project. The licence of that file applies.",
+    "bundle": "The training started from the weights of another bundle. The licence of that bundle applies.",
+}
+
+
+def card(
+    info: ModelInfo, settings: BundleStageSettings, stats: ImageFigures, log: Sequence[Epoch], parameters: int
+) -> str:
+    """Return the card as Markdown.
+
+    Parameters
+    ----------
+    info, settings
+        Of the bundle.
+    stats
+        The statistics of the training imagery.
+    log
+        The epochs of the training.
+    parameters
+        The number of weights.
+    """
+    spec, about = SPECS[info.task], settings["onnx"]
+    arguments = f" with `{json.dumps(dict(info.model_args), sort_keys=True)}`" if info.model_args else ""
+    bands = counted(info.bands, "band")
+    lines = [
+        f"# {info.model}: {', '.join(info.outputs)}",
+        "",
+        f"A model that gives {spec.gives}, trained and packed by [rvbuild](https://pypi.org/project/rvbuild/).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| task | {info.task} |",
+        f"| model | `{info.model}`{arguments} |",
+        f"| parameters | {parameters:,} |",
+        f"| input | {bands} of {info.dtype}, windows of {info.chip_px} px |",
+        f"| normalisation | `{json.dumps(info.normalize, sort_keys=True)}`, inside `model.onnx` |",
+        "",
+        "## Classes",
+        "",
+        "| output | id | class | colour |",
+        "|---:|---:|---|---|",
+        *_classes(info, settings),
+        "",
+        "## Data",
+        "",
+        *(f"- {split} scenes: {count}" for split, count in about["splits"].items()),
+        *_bands(stats),
+        "",
+        "## Training and metrics",
+        "",
+        *_metrics(log, about["select"], about["select_metric"]),
+        "",
+        "## Licence of the weights",
+        "",
+        _LICENSES[about["start"]],
+        "",
+        "## Limits",
+        "",
+        f"- It expects imagery like that of the training: {bands} in the same order, {info.dtype}, with "
+        "similar values and of a similar resolution. Imagery of other places, sensors and seasons may be predicted "
+        "badly.",
+        "- It knows the classes above and nothing else: whatever it sees becomes one of them"
+        + (", or nothing." if not spec.gives_pixels else "."),
+        "- A score is no calibrated probability.",
+        "",
+        "## Use",
+        "",
+        "```shell",
+        "pip install rvbuild",
+        "rvbuild predict BUNDLE.zip image.tif -o predictions/",
+        "rvbuild bundle --verify BUNDLE.zip",
+        "```",
+        "",
+        "`model.onnx` also runs in QGIS Deepness, GeoDeep and onnxruntime; `model.stac.json` describes its input "
+        "and output.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _classes(info: ModelInfo, settings: BundleStageSettings) -> Iterator[str]:
+    outputs = {name: str(number) for number, name in enumerate(info.outputs)}
+    for item in settings["classes"]:
+        name = item["name"].replace("|", "\\|")
+        yield f"| {outputs.get(item['name'], '(null)')} | {item['id']} | {name} | `{item['color']}` |"
+
+
+def _bands(stats: ImageFigures) -> Iterator[str]:
+    if stats["bands"]:
+        yield f"- valid pixels of the training imagery that were measured: {stats['bands'][0]['count']:,}"
+        yield ""
+        yield "| band | mean | standard deviation | minimum | maximum |"
+        yield "|---:|---:|---:|---:|---:|"
+    for number, band in enumerate(stats["bands"], start=1):
+        yield f"| {number} | {band['mean']:.6g} | {band['std']:.6g} | {_number(band['min'])} | {_number(band['max'])} |"
+
+
+def _metrics(log: Sequence[Epoch], select: str, metric: str) -> Iterator[str]:
+    if not log:
+        yield "The training has no log."
+        return
+    best = best_epoch(log, metric) if select == "best" else log[-1]["epoch"]
+    epoch = next(line for line in log if line["epoch"] == best)
+    chosen = f"the best of {len(log)} by {metric}" if select == "best" else f"the last of {len(log)}"
+    yield f"The weights are those of epoch {best}, {chosen}."
+    if not epoch["metrics"]:
+        yield "There were no validation chips, so no metric is known."
+        return
+    yield "On the chips of the validation scenes, not on whole scenes:"
+    yield ""
+    yield "| metric | value |"
+    yield "|---|---:|"
+    for name, value in sorted(epoch["metrics"].items()):
+        if isinstance(value, Mapping):
+            yield from (
+                f"| {name} of {key.replace('|', chr(92) + '|')} | {_number(score)} |" for key, score in value.items()
+            )
+        else:
+            yield f"| {name} | {_number(value)} |"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"

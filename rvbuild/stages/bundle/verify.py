@@ -1,0 +1,129 @@
+"""A bundle verified: its members, and whether every engine here predicts what the self-test expects."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from rvbuild import tasks
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
+from rvbuild.progress import Progress
+from rvbuild.stages.bundle.predict import open_bundle
+from rvbuild.stages.names import Engine
+from rvbuild.stages.onnx_network import ONNX, has_onnxruntime
+from rvbuild.stages.predictor import Predictor, has_torch, load_predictor
+
+SELFTEST = "selftest.safetensors"
+
+_EXPECTED = "expected."
+
+
+def verify_bundle(bundle_path: Path, progress: Progress, *, allow_code: bool = False) -> list[str]:
+    """Verify a bundle with all engines that are installed.
+
+    Parameters
+    ----------
+    bundle_path
+        The zip.
+    progress
+        Receives the engines.
+    allow_code
+        Whether Python code in the bundle may run: torch needs it for models of the author's own.
+
+    Returns
+    -------
+    list of str
+        What was verified, a line each.
+
+    Raises
+    ------
+    DataError
+        The bundle is damaged, is not signed although the environment has a key, or gives other classes than the
+        self-test expects.
+    ModelError
+        No engine can load the model.
+    """
+    with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
+        into = Path(name)
+        open_bundle(bundle_path, into)
+        members = sum(path.is_file() for path in into.rglob("*"))
+        lines = [f"{bundle_path}: the {members} members are those of the manifest"]
+        if not (into / SELFTEST).is_file():
+            return [*lines, "it has no self-test: bundles with onnx = true in [bundle] have one"]
+        info = read_info(into / DESCRIPTION)
+        images, expected = _read(into / SELFTEST, info, f"{bundle_path}: {SELFTEST}")
+        engines, left_out = _engines(into, info, allow_code)
+        lines += left_out
+        if not engines:
+            raise ModelError(f"{bundle_path}: nothing here can run the model: {'; '.join(left_out)}")
+        progress.start("self-test", len(engines), "engines")
+        for engine in engines:
+            predictor = load_predictor(
+                into / WEIGHTS,
+                into / DESCRIPTION,
+                "cpu",
+                run_embedded_code=allow_code,
+                engine=engine,
+                where=str(bundle_path),
+            )
+            lines.append(_tested(predictor, engine, images, expected, bundle_path))
+            progress.advance()
+    return lines
+
+
+def _engines(into: Path, info: ModelInfo, allow_code: bool) -> tuple[list[Engine], list[str]]:
+    """Return the engines to test, and a line for each that is left out."""
+    engines: list[Engine] = []
+    left_out = []
+    if not has_torch():
+        left_out.append("torch is left out: it is not installed")
+    elif (":" in info.model or info.code) and not allow_code:
+        left_out.append("torch is left out: the model needs Python code of the bundle, which --allow-code allows")
+    else:
+        engines.append("torch")
+    if not (into / ONNX).is_file():
+        left_out.append(f"onnxruntime is left out: there is no {ONNX}")
+    elif not has_onnxruntime():
+        left_out.append("onnxruntime is left out: it is not installed")
+    else:
+        engines.append("onnxruntime")
+    return engines, left_out
+
+
+def _read(path: Path, info: ModelInfo, where: str) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    """Return the images of a self-test, and what is expected of them."""
+    try:
+        tensors = safetensors.numpy.load_file(path)
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise DataError(f"{where}: cannot be read as safetensors: {error}") from error
+    images = tensors.pop("images", np.empty(0))
+    shape = (info.bands, info.chip_px, info.chip_px)
+    if images.dtype.name != info.dtype or images.shape[1:] != shape or not len(images):
+        raise DataError(f"{where}: expected images {shape} of {info.dtype}, found {images.shape} of {images.dtype}")
+    return images, {name.removeprefix(_EXPECTED): value for name, value in tensors.items()}
+
+
+def _tested(
+    predictor: Predictor, engine: Engine, images: np.ndarray, expected: Mapping[str, np.ndarray], bundle: Path
+) -> str:
+    portable = tasks.get(predictor.info.task).PORTABLE
+    with predictor.computing():
+        predictions = predictor(images, None)
+    try:
+        wrong, count = portable.misses(predictions, expected)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise DataError(f"{bundle}: {SELFTEST}: cannot be compared with a prediction: {error!r:.200}") from error
+    if wrong:
+        raise DataError(
+            f"{bundle}: the self-test fails with {engine}: {wrong} of {count} classes are not the expected ones. The "
+            f"model does not predict here as it did where it was packed: try other versions of {engine}"
+        )
+    if not count:
+        return f"the self-test runs with {engine}, but the model was not sure of any class when it was packed"
+    return f"the self-test passes with {engine}: all {count} classes are the expected ones"

@@ -1,0 +1,134 @@
+"""Prediction in a process that cannot import torch: all tasks, and the same files as with torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from rvbuild.learn import models
+from rvbuild.learn.checkpoint import save_model
+from rvbuild.learn.model_files import ModelInfo
+from rvbuild.progress import Silent
+from rvbuild.stages.bundle import write as bundle
+from rvbuild.stages.bundle.predict import predict_images
+from tests.stages.sample_bundles import LOG, PORTABLE
+from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_raster
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+BLOCKED = """
+import importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "onnx", "onnxscript"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+from importlib import util
+find = util.find_spec
+util.find_spec = lambda name, *rest: None if name in ("torch", "torchvision", "onnx") else find(name, *rest)
+from rvbuild.cli import main
+sys.argv[0] = "rvbuild"
+status = main()
+assert not {"torch", "torchvision"} & {name for name, module in sys.modules.items() if module is not None}
+sys.exit(status)
+"""
+
+BOXES = {"boxes": "geojson", "score_thresh": 0.3, "merge_thresh": 0.5}
+TASKS: dict[str, tuple[str, int, dict[str, Any], dict[str, Any]]] = {
+    "semantic_segmentation": ("unet", 16, {"width": 4, "depth": 2}, {"scores": "float32", "rgb": True}),
+    "chip_classification": (
+        "cnn",
+        16,
+        {"width": 4, "depth": 2},
+        {"cell_px": 16, "cells": "geojson", "scores": "float32"},
+    ),
+    "object_detection": ("retinanet_resnet18_fpn", 32, {"fpn_channels": 8}, {"stride_px": 16, **BOXES}),
+}
+
+SCENE = image_array(100, 120)
+
+
+def make_bundle(folder: Path, task: str) -> Path:
+    """Write a bundle of a network with random weights that does not say the same everywhere."""
+    name, side, args, predict = TASKS[task]
+    torch.manual_seed(0)
+    model: Any = models.build(task, name, bands=3, outputs=2, args=args).eval()
+    with torch.no_grad():
+        if task == "object_detection":
+            last = model.head.classification_head.cls_logits
+            last.weight.copy_(torch.randn_like(last.weight) / last.weight[0].numel() ** 0.5)
+            last.bias.zero_()
+        else:
+            model.head.weight *= 2000
+            chips = SCENE[:, : 6 * side, : 7 * side].reshape(3, 6, side, 7, side).transpose(1, 3, 0, 2, 4)
+            values = model(torch.from_numpy(chips.reshape(-1, 3, side, side) / np.float32(255)))
+            model.head.bias -= values.mean(dim=(0, 2, 3) if values.dim() == 4 else 0)
+    classes: Any = [{"id": item["id"], "name": item["name"]} for item in CLASSES]
+    normalize: Any = {"kind": "scale", "max": 255}
+    info = ModelInfo(task, name, args, 3, "uint8", ["car", "tree"], classes, NULL, side, normalize)
+    save_model(folder, model.state_dict(), info)
+    (folder / "stats.json").write_text('{"bands": [], "dtype": "uint8"}\n')
+    (folder / "log.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in LOG))
+    settings: Any = {**predict_settings(side, **predict), "task": task, "onnx": PORTABLE}
+    inputs = {
+        "model": [folder / "model.safetensors", folder / "model.json"],
+        "stats": [folder / "stats.json"],
+        "log": [folder / "log.jsonl"],
+    }
+    bundle.run(inputs, settings, empty(folder / "packed"), Silent())
+    return folder / "packed" / "bundle.zip"
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED, *words, "--inline"], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_bundle_predicts_without_torch(task: str, tmp_path: Path) -> None:
+    path = make_bundle(tmp_path, task)
+    scene = write_raster(tmp_path / "scene.tif", SCENE)
+    predict_images(path, [scene], tmp_path / "torch", Silent())
+    done = run("predict", str(path), str(scene), "-o", str(tmp_path / "onnx"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, other = tmp_path / "torch/scene", tmp_path / "onnx/scene"
+    assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in other.iterdir())
+    if (one / "labels.tif").is_file():
+        with rasterio.open(one / "labels.tif") as first, rasterio.open(other / "labels.tif") as second:
+            labels, again = first.read(1), second.read(1)
+        assert len(np.unique(labels)) == 2
+        assert np.mean(labels == again) >= 0.9999
+    for name in ("cells.json", "detections.json"):
+        if (one / name).is_file():
+            assert_close(json.loads((one / name).read_text()), json.loads((other / name).read_text()))
+    verified = run("bundle", "--verify", str(path))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert "torch is left out: it is not installed" in verified.stdout
+    assert "the self-test passes with onnxruntime" in verified.stdout
+
+
+def assert_close(one: Any, other: Any) -> None:
+    """Require equal data, but for the last digits of numbers."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_close(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for first, second in zip(one, other, strict=True):
+            assert_close(first, second)
+    elif isinstance(one, float):
+        assert other == pytest.approx(one, abs=2e-3)
+    else:
+        assert one == other
