@@ -42,7 +42,8 @@ CODE = (
     "rvbuild/stages/report/report.html",
     "{task}",
 )
-WRITES = (QUICKLOOK, *map(place_picture, range(MOST_PLACES)))
+PLACES = tuple(map(place_picture, range(MOST_PLACES)))
+WRITES = (QUICKLOOK, *PLACES)
 WRITES_MERGE = ("index.html",)
 
 
@@ -67,10 +68,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
                 *image_code(project, scene),
             ),
             folder=folder(project, "report"),
-            rename={
-                QUICKLOOK: f"{scene.id}.jpg",
-                **{place_picture(n): f"places/{scene.id}/{place_picture(n)}" for n in range(MOST_PLACES)},
-            },
+            rename={QUICKLOOK: f"{scene.id}.jpg", **{place: f"places/{scene.id}/{place}" for place in PLACES}},
             code=code,
             packages=packages(project),
             writes=WRITES,

@@ -246,12 +246,13 @@ _AFTER_THE_REPORT = 0.5
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:
     """Return lines with the paths of results that users open, relative to the current directory."""
     best: dict[float, list[str]] = {}
+    endings = (".zip", ".vrt", *SUFFIXES.values())
     ranks: dict[str, float] = {name: rank for rank, name in enumerate(shown)}
     for path in outputs:
         rank = ranks.get(path.rpartition("/")[2])
         if rank is not None:
             best.setdefault(rank, []).append(path)
-        if path.endswith((".zip", ".vrt", *SUFFIXES.values())):
+        if path.endswith(endings):
             best.setdefault(_AFTER_THE_REPORT, []).append(path)
     lines = []
     for rank in sorted(best):

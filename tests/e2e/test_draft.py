@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,18 @@ def test_scenes_with_one_image_are_encoded_once_without_a_word(space: Space) -> 
     assert result.status == 0, result.err
     assert "waiting" not in result.out + result.err
     assert sum(line.startswith("built    features:") for line in result.out.splitlines()) == 1
+
+
+def test_drafts_travel_with_a_remote_store(space: Space, tmp_path: Path) -> None:
+    before = drafted(space).shown()
+    assert space.rvbuild("cache", "push", str(tmp_path / "remote")).status == 0
+    shutil.rmtree(space.root / "cache")
+    fetched = space.rvbuild("cache", "pull", str(tmp_path / "remote"))
+    assert fetched.status == 0
+    # What `build` makes was not sent.
+    assert "fetched 11 results" in fetched.out and "are still to be built" in fetched.out, fetched.out
+    assert space.rvbuild("draft", "--json").did("built") == set()
+    assert space.shown() == before
 
 
 def test_bytes_do_not_depend_on_threads_or_processes(space: Space) -> None:

@@ -17,6 +17,7 @@ from rvbuild.errors import UsageError, counted
 from rvbuild.project.workspaces import every_project
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import Session, open_session
+from rvbuild.stages.names import on_request
 
 
 def _split(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
@@ -75,7 +76,10 @@ def pull(words: Sequence[str], everything: bool) -> int:
                 moved, suffix = remote.pull(workspace.store, sorted(remote.keys), reporter.task("pull")), ""
         else:
             projects = load_all(project_paths(paths), ())
-            with locked(projects[0].workspace, reporter.note), open_session(projects, notify=reporter.note) as session:
+            with (
+                locked(projects[0].workspace, reporter.note),
+                open_session(projects, notify=reporter.note, requested=True) as session,
+            ):
                 session.workspace.read_through = None  # plan with local results only
                 moved, missing = _pull_needed(remote, session, reporter)
             suffix = (
@@ -89,16 +93,17 @@ def pull(words: Sequence[str], everything: bool) -> int:
 
 
 def _pull_needed(remote: RemoteStore, session: Session, reporter: report.Plain) -> tuple[Transfer, int]:
-    """Fetch level by level; return the transfer, and the number of artifacts that are still to be built."""
+    """Fetch level by level; return the transfer, and the number of artifacts that `build` still has to build."""
     session.plan.examine(session.artifacts)
     total = Transfer()
     tried: set[str] = set()
     while True:
-        planned = [session.plan[a.name] for a in session.artifacts]
-        lacking = {p.facts.key for p in planned if p.decision.state is not State.FRESH and not p.facts.stored}
+        planned = {a.name: session.plan[a.name] for a in session.artifacts}
+        lacking = {p.facts.key for p in planned.values() if p.decision.state is not State.FRESH and not p.facts.stored}
         wanted = sorted(key for key in lacking if key is not None and key not in tried)
         if not wanted:
-            return total, sum(p.decision.state not in (State.FRESH, State.RESTORABLE) for p in planned)
+            needed = (planned[a.name].decision.state for a in session.artifacts if not on_request(a.stage))
+            return total, sum(state not in (State.FRESH, State.RESTORABLE) for state in needed)
         tried.update(wanted)
         moved = remote.pull(session.workspace.store, wanted, reporter.task("pull"))
         total += moved

@@ -293,7 +293,7 @@ class Artifact:
         """Return the versions of packages, and the digests of variables that user code reads, that are in the key."""
         versions, variables = dict(self.packages), dict[str, str]()
         for item in self.inputs:
-            if isinstance(item, Source):
+            if isinstance(item, Source) and (item.packages or item.variables):
                 versions |= item.packages
                 variables |= item.variables
         return versions, variables

@@ -50,10 +50,14 @@ def moments(features: Features, pixels: NDArray[np.integer]) -> Integers:
     """
     some = np.flatnonzero(pixels)
     values, weights = features[some].astype(np.float64), pixels[some].astype(np.float64)
-    weighted = values * weights[:, np.newaxis]
-    products = weighted.T @ values
+    # Most cells are of one class: without weights, BLAS computes half of a symmetric product.
+    most = float(np.bincount(pixels[some]).argmax()) if len(some) else 0.0
+    alike = values[weights == most]
+    others, rest = values[weights != most], weights[weights != most]
+    products = most * (alike.T @ alike) + (others * rest[:, np.newaxis]).T @ others
+    sums = weights @ values
     rows, cols = _upper(features.shape[1])
-    found = np.concatenate([[weights.sum()], weighted.sum(axis=0), products[rows, cols]])
+    found = np.concatenate([[weights.sum()], sums, products[rows, cols]])
     return found.astype(np.int64)
 
 
@@ -68,13 +72,33 @@ class Moments(NamedTuple):
     """(K, F, F); 0 for a class without pixels."""
 
 
-def unpacked(sums: Integers, features: int) -> Moments:
-    """Return the moments of sums (K, size(F))."""
-    counts = sums[:, 0].astype(np.float64)
-    some = np.maximum(counts, 1.0)
-    means = sums[:, 1 : 1 + features] / some[:, np.newaxis]
-    products = (sums[:, 1 + features :] / some[:, np.newaxis])[:, _places(features)]
-    return Moments(counts, means, products - means[:, :, np.newaxis] * means[:, np.newaxis, :])
+class Unpacked(NamedTuple):
+    """The sums of K classes as float64, which holds them exactly, with whole matrices."""
+
+    counts: Reals
+    """(K,)."""
+    sums: Reals
+    """(K, F)."""
+    products: Reals
+    """(K, F, F)."""
+
+    def plus(self, other: Unpacked, sign: int = 1) -> Unpacked:
+        """Return the sums of both; with the sign -1, those of this without the other."""
+        return Unpacked(*(mine + sign * theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def moments(self) -> Moments:
+        """Return their moments."""
+        some = np.maximum(self.counts, 1.0)
+        means = self.sums / some[:, np.newaxis]
+        products = self.products / some[:, np.newaxis, np.newaxis]
+        products -= means[:, :, np.newaxis] * means[:, np.newaxis, :]
+        return Moments(self.counts, means, products)
+
+
+def unpacked(sums: Integers, features: int) -> Unpacked:
+    """Return sums (K, size(F)) as numbers to reckon with."""
+    values = sums.astype(np.float64)
+    return Unpacked(values[:, 0], values[:, 1 : 1 + features], values[:, 1 + features :][:, _places(features)])
 
 
 @functools.lru_cache(maxsize=4)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rvbuild.learn.linear.algebra import product, solved
-from rvbuild.learn.linear.moments import Integers, Moments, Reals, unpacked
+from rvbuild.learn.linear.moments import Integers, Moments, Reals, Unpacked, unpacked
 
 STRONG, WEAK = 0.2, 0.002
 """The shrinkages that are tried."""
@@ -76,11 +76,13 @@ def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
     cell_pixels
         The pixels of a cell: they have the same features.
     """
-    total = unpacked(sums.sum(axis=0), features)
     used = [fold for fold in range(len(sums)) if sums[fold, :, 0].any()]
+    folds = [unpacked(sums[fold], features) for fold in used]
+    every = functools.reduce(Unpacked.plus, folds)
+    total = every.moments()
     unseen = len(used) > 1 and len(_present(total)) > 1
-    without = [unpacked(sums.sum(axis=0) - sums[fold], features) for fold in used] if unseen else []
-    within = [unpacked(sums[fold], features) for fold in used] if unseen else []
+    without = [every.plus(fold, -1).moments() for fold in folds] if unseen else []
+    within = [fold.moments() for fold in folds] if unseen else []
     best: _Division | None = None
     for shrinkage in _shrinkages(float(total.counts.sum()) / cell_pixels, features) if unseen else (STRONG,):
         if unseen:

@@ -50,9 +50,24 @@ def test_the_largest_sums_of_a_block_are_exact():
 def test_moments_are_means_and_covariances():
     rng = np.random.default_rng(0)
     features = rng.integers(-50, 50, (500, 4)).astype(np.int8)
-    result = unpacked(np.stack([moments(features, np.full(500, 2)), np.zeros(size(4), dtype=np.int64)]), 4)
+    sums = np.stack([moments(features, np.full(500, 2)), np.zeros(size(4), dtype=np.int64)])
+    result = unpacked(sums, 4).moments()
     assert result.counts.tolist() == [1000, 0]
     np.testing.assert_allclose(result.means[0], features.mean(axis=0))
     np.testing.assert_allclose(result.covariances[0], np.cov(features.T.astype(float), bias=True))
     assert not result.means[1].any()
     assert not result.covariances[1].any()
+
+
+def test_unpacked_sums_are_added_and_taken_away_exactly():
+    rng = np.random.default_rng(0)
+    parts = [
+        np.stack([moments(rng.integers(-127, 128, (300, 5)).astype(np.int8), rng.integers(0, 17, 300))])
+        for _ in range(3)
+    ]
+    whole = unpacked(sum(parts), 5)
+    rest = whole.plus(unpacked(parts[0], 5), -1)
+    for mine, theirs in zip(rest, unpacked(parts[1] + parts[2], 5), strict=True):
+        assert (mine == theirs).all()
+    for mine, theirs in zip(rest.plus(unpacked(parts[0], 5)), whole, strict=True):
+        assert (mine == theirs).all()
