@@ -43,7 +43,7 @@ def measure(
         if ":" in model or select_device(device, "train.device").type != "cpu":
             return None
         with kept_random_state():
-            network = models.build(task, model, bands=bands, outputs=outputs, args=args)
+            network = models.build(task, model, bands=bands, outputs=outputs, args=args, chip_px=chip_px)
             return _measure(network, task, bands, chip_px)
     except Exception:  # the stage reports errors of the model
         return None

@@ -16,9 +16,11 @@ from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state
 from rvbuild.learn.models.expected import weights_of
 from rvbuild.learn.models.first_conv import adapt_bands
+from rvbuild.learn.models.timm_networks import require_weights
 from rvbuild.learn.models.weights import fetch, require_reachable
 from rvbuild.progress import Progress
-from rvbuild.stages.train.start import Start, open_start, require_figures, take_weights
+from rvbuild.project.networks import TIMM, TORCHVISION
+from rvbuild.stages.train.start import Start, made_for_bands, open_start, require_figures, take_weights
 
 LARGEST_PX = 256
 """Larger chips are tried as smaller ones with the same remainder, since networks may depend on divisibility."""
@@ -68,15 +70,15 @@ def try_out(
     try:
         with kept_random_state():
             if start == "torchvision" and download:
-                _fetch(model, progress)
+                _fetch(model, args, progress)
             if bands and dtype is not None and isinstance(normalize, Mapping):
                 require_figures(normalize["mean"], bands)
             if start == "bundle" and path is not None:
                 bundle = _open(Path(path))
                 if bands and dtype is not None and normalize == "pretrained":
                     bundle.normalization(bands, dtype)
-                network, _ = take_weights(bundle, task, model, bands or 3, outputs, args)
-                if bands and ":" not in model and bands != bundle.info.bands:
+                network, _ = take_weights(bundle, task, model, bands or 3, outputs, args, chip_px)
+                if bands and bands != bundle.info.bands and not made_for_bands(model, args):
                     adapt_bands(network, bands, trained=True)
             else:
                 pretrained = Path(path) if start == "file" and path is not None else False
@@ -88,22 +90,34 @@ def try_out(
                     args=args,
                     pretrained=pretrained,
                     note=lambda _: None,
+                    chip_px=chip_px,
                 )
             if bands and ":" not in model:
                 _run(network, task, model, bands, chip_px)
     except RvbuildError as error:
         return str(error), True
     try:
-        if start == "torchvision" and not download and (entry := weights_of(model)) is not None:
-            require_reachable(entry.url)
+        if start == "torchvision" and not download:
+            _require_reachable(model, args)
     except ModelError as error:
         return str(error), False
     return "", True
 
 
-def _fetch(model: str, progress: Progress) -> None:
-    if (entry := weights_of(model)) is not None:
+def _fetch(model: str, args: Mapping[str, Any], progress: Progress) -> None:
+    name = str(args.get("encoder", model))
+    if name.startswith(TIMM):
+        require_weights(name, download=True)
+    elif (entry := weights_of(name.removeprefix(TORCHVISION))) is not None:
         fetch(entry.url, progress.note)
+
+
+def _require_reachable(model: str, args: Mapping[str, Any]) -> None:
+    name = str(args.get("encoder", model))
+    if name.startswith(TIMM):
+        require_weights(name, download=False)
+    elif (entry := weights_of(name.removeprefix(TORCHVISION))) is not None:
+        require_reachable(entry.url)
 
 
 def _open(path: Path) -> Start:

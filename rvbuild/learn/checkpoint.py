@@ -83,7 +83,13 @@ def load_model(
 
 def _build(info: ModelInfo, code: Mapping[str, str] | None = None) -> nn.Module:
     return models.build(
-        info.task, info.model, bands=info.bands, outputs=len(info.outputs), args=info.model_args, code=code
+        info.task,
+        info.model,
+        bands=info.bands,
+        outputs=len(info.outputs),
+        args=info.model_args,
+        code=code,
+        chip_px=info.chip_px,
     )
 
 

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from rvbuild.project.networks.models import MODELS, SCRATCH_MODELS
 from rvbuild.project.schema import ProjectFile, field_names, json_schema, keys_by_name
-from rvbuild.project.tables.train import AUGMENTATIONS, MODELS, SCRATCH_MODELS
+from rvbuild.project.tables.train import AUGMENTATIONS
 from rvbuild.project.toml.table import Table, tables_in
 
 

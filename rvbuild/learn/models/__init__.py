@@ -11,6 +11,8 @@ from torch import nn
 from rvbuild.errors import ModelError, nearest
 from rvbuild.learn.models import (
     cnn,
+    smp_segmentation,
+    timm_classification,
     torchvision_classification,
     torchvision_detection,
     torchvision_segmentation,
@@ -46,6 +48,7 @@ def build(
     pretrained: bool | Path = False,
     code: Mapping[str, str] | None = None,
     note: Callable[[str], None] = _say_nothing,
+    chip_px: int | None = None,
 ) -> nn.Module:
     """Make a model.
 
@@ -54,7 +57,8 @@ def build(
     task
         For example `"semantic_segmentation"`.
     name
-        A name of `names(task)`, or `"package.module:factory"` of the workspace.
+        A name of `names(task)`, a decoder if `args` names an encoder, `"timm/NAME"` for a classifier, or
+        `"package.module:factory"` of the workspace.
     bands
         Bands of the imagery: the model takes `(N, bands, H, W)` float32.
     outputs
@@ -62,11 +66,13 @@ def build(
     args
         `train.model_args`.
     pretrained
-        False: random weights. True: torchvision's weights where the family has some. A path: weights from a file.
+        False: random weights. True: the weights of the package, where the family has some. A path: weights from a file.
     code
         Source code of the user's modules, to execute instead of importing them.
     note
         Receives notes for the user, for example that a model has no pretrained weights.
+    chip_px
+        The side of chips, for networks that are made for one; None if it is unknown.
 
     Raises
     ------
@@ -75,6 +81,12 @@ def build(
     """
     if ":" in name:
         return user.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, code=code)
+    chosen = _with_encoder(task, name, args)
+    if chosen is not None:
+        network: nn.Module = chosen.build(
+            name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, chip_px=chip_px
+        )
+        return network
     for family in FAMILIES.get(task, ()):
         if name in family.NAMES:
             model: nn.Module = family.build(
@@ -86,3 +98,10 @@ def build(
         f'train.model: there is no model "{name}" for {task}{nearest(name, valid)}; the models are {", ".join(valid)}, '
         f'or a factory of your own as "package.module:factory"'
     )
+
+
+def _with_encoder(task: str, name: str, args: Arguments) -> ModuleType | None:
+    """Return the family of a model whose network another package has, or None."""
+    if task == "semantic_segmentation" and "encoder" in args and name in smp_segmentation.NAMES:
+        return smp_segmentation
+    return timm_classification if task == "chip_classification" and timm_classification.is_named(name) else None

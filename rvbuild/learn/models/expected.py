@@ -8,7 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.models import torchvision_classification, torchvision_detection, torchvision_segmentation
+from rvbuild.learn.models import (
+    timm_networks,
+    torchvision_classification,
+    torchvision_detection,
+    torchvision_segmentation,
+)
+from rvbuild.project.networks import TIMM, TORCHVISION
+from rvbuild.settings.train import Arguments
 
 Figures = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each band."""
@@ -20,14 +27,23 @@ _FROM_TENSORFLOW = ("googlenet", "inception_v3")
 networks, and here they are without that step."""
 
 
-def expected(name: str) -> Figures:
-    """Return the figures of torchvision's weights that a named model starts from.
+def expected(name: str, args: Arguments | None = None) -> Figures:
+    """Return the figures of the weights that a named model starts from.
+
+    Parameters
+    ----------
+    name, args
+        The model, and its arguments, which may name an encoder.
 
     Raises
     ------
     ModelError
         There are no such weights.
     """
+    name = str((args or {}).get("encoder", name))
+    if name.startswith(TIMM):
+        return timm_networks.figures(name)
+    name = name.removeprefix(TORCHVISION)
     entry = weights_of(name)
     if entry is None:
         raise ModelError(

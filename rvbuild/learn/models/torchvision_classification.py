@@ -18,6 +18,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
+from rvbuild.learn.models.matching import match
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
 from rvbuild.project.tasks.classification import TORCHVISION
 from rvbuild.settings.train import Arguments
@@ -75,6 +76,26 @@ def build(
     load_local(model, state, path, tell, heads=(last_layer(model),))
     adapt_bands(model, bands, trained=True)
     return model
+
+
+def bare(name: str, pretrained: bool | Path = False, note: Callable[[str], None] = lambda _: None) -> nn.Module:
+    """Return a network of torchvision for three bands, whose head is not to be used.
+
+    A weights file may name its tensors differently, as long as it has them in the network's order.
+    """
+    net, _ = _make(name, 1, {})
+    if pretrained is False:
+        return net
+    if isinstance(pretrained, Path):
+        own = net.state_dict()
+        head = last_layer(net)
+        body = {key: value for key, value in own.items() if not key.startswith(f"{head}.")}
+        net.load_state_dict(match(body, _current_names(read_weights(pretrained)), pretrained, note), strict=False)
+    else:
+        url = weights_url(name)
+        state = _current_names(fetch(url, note))
+        load_local(net, state, Path(url), lambda _: None, heads=(last_layer(net),))
+    return net
 
 
 def last_layer(model: nn.Module) -> str:

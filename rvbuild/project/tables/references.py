@@ -33,6 +33,7 @@ def named(names: tuple[str, ...], noun: str, reference: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def names_schema(names: tuple[str, ...]) -> WithJsonSchema:
-    """Return a JSON Schema that suggests the names to editors and allows references."""
-    return WithJsonSchema({"anyOf": [{"enum": list(names)}, {"type": "string", "pattern": f"^{REFERENCE.pattern}$"}]})
+def names_schema(names: tuple[str, ...], *prefixes: str) -> WithJsonSchema:
+    """Return a JSON Schema that suggests the names to editors, and allows references and names with a prefix."""
+    patterns = (f"^{REFERENCE.pattern}$", *(f"^{prefix}" for prefix in prefixes))
+    return WithJsonSchema({"anyOf": [{"enum": list(names)}, *({"type": "string", "pattern": p} for p in patterns)]})

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
-from rvbuild.errors import nearest
+from rvbuild.project.networks import TIMM, models
+from rvbuild.project.networks.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
+from rvbuild.project.networks.timm import with_weights
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tables.normalize import Normalize, without_figures
 from rvbuild.project.tables.own_chips import ChipsTable
@@ -30,16 +32,6 @@ from rvbuild.project.toml.table import (
     wrong,
 )
 from rvbuild.settings.train import BackendSettings, Optimizer, Schedule, TrainSettings
-
-MODELS = {spec.name: spec.models for spec in SPECS.values()}
-"""The named models by task; the first is the default."""
-
-ALL_MODELS = tuple(name for names in MODELS.values() for name in names)
-
-SCRATCH_MODELS = tuple(name for spec in SPECS.values() for name in spec.scratch)
-"""The named models that have no pretrained weights."""
-
-_SHOWN_MODELS = 8
 
 METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
 """The metrics that can select the best epoch, by task; the first is the default."""
@@ -86,7 +78,7 @@ WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
 class TrainTable(Table):
     """The model and how it is trained."""
 
-    not_settings = ("chips", "validation")  # the chips are an input
+    not_settings = ("chips", "validation", "encoder")  # chips are an input, and the encoder is one of model_args
     omitted_defaults = ("max_chips", "sampling", "normalize", "checkpoints", "threads", "backend", "backend_args")
 
     chips: ChipsTable | None = Field(
@@ -99,14 +91,22 @@ class TrainTable(Table):
         "subset of a larger one. "
         "Default: all.",
     )
-    model: Annotated[str, names_schema(ALL_MODELS)] | None = Field(
+    model: Annotated[str, names_schema((*ALL_MODELS, *NEED_ENCODER), TIMM)] | None = Field(
         None,
         description=f"The model: {', '.join(MODELS['semantic_segmentation'])}; for chip_classification one of "
         "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; for object_detection "
         "fasterrcnn_, retinanet_ or fcos_ with resnet18_fpn, resnet34_fpn, resnet50_fpn or resnet101_fpn, "
         "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or your own factory as "
-        "package.module:name. unet and cnn train from scratch in minutes. Default: deeplabv3_resnet50; for "
+        f"package.module:name. With an encoder: {', '.join(DECODERS['semantic_segmentation'])}; for "
+        "chip_classification also any network of timm, such as timm/convnext_tiny. unet (without an encoder) and cnn "
+        "train from scratch in minutes. Default: deeplabv3_resnet50; for "
         "chip_classification, resnet18; for object_detection, fasterrcnn_resnet50_fpn.",
+    )
+    encoder: str | None = Field(
+        None,
+        description="The encoder of a segmentation model: a network of timm or torchvision, such as "
+        "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2; "
+        "`rvbuild models` lists them, and docs/models.md tells more. Needs the extra rvbuild[timm].",
     )
     model_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
@@ -239,18 +239,18 @@ class TrainTable(Table):
                 yield no_effect(key, "with a training backend, which has only backend_args", "backend")
 
     def _check_model(self, context: Context) -> Iterator[Finding]:
-        model, names = self.model or MODELS[context.task][0], MODELS[context.task]
-        if model not in names and not REFERENCE.fullmatch(model):
-            yield Finding(("model",), _unknown_model(model, context.task))
+        model = self.model or MODELS[context.task][0]
+        if findings := list(models.check_names(model, self.encoder, self.model_args, context.task)):
+            yield from findings
             return
+        known_of = models.has_pretrained(model, self.encoder)
         if self.normalize == "pretrained" and self.bundle is None:
-            known_of = model in ALL_MODELS and model not in SCRATCH_MODELS
             random = self.pretrained is False or (self.pretrained is None and not known_of)
             yield from without_figures(model, random, known_of)
-        if self.pretrained is True and self.model in SCRATCH_MODELS:
+        if self.pretrained is True and not known_of and not REFERENCE.fullmatch(model):
             yield Finding(
                 ("pretrained",),
-                f"{show(self.model)} has no pretrained weights; give a path to a file, or remove the key",
+                f"{show(self.encoder or model)} has no pretrained weights; give a path to a file, or remove the key",
                 (("model",),),
             )
 
@@ -364,23 +364,14 @@ class TrainTable(Table):
         """
         settings = self.settings_as(TrainSettings)
         if self.pretrained is None:
-            settings["pretrained"] = self.model in ALL_MODELS and self.model not in SCRATCH_MODELS
+            settings["pretrained"] = models.has_pretrained(settings["model"], self.encoder)
+        if self.encoder is not None:
+            # Which weights timm takes by default may change with its version.
+            own = settings["pretrained"] is True and self.encoder.startswith(TIMM)
+            encoder = with_weights(self.encoder) if own else self.encoder
+            settings["model_args"] = {**settings["model_args"], "encoder": encoder}
+        elif settings["model"].startswith(TIMM) and settings["pretrained"] is True:
+            settings["model"] = with_weights(settings["model"])
         if self.loss in LOSSES:
             settings["loss_args"] = LOSSES[self.loss].not_default(self.loss_args)
         return settings
-
-
-def _unknown_model(model: str, task: str) -> str:
-    """Return the message about a model that the task does not have."""
-    names = MODELS[task]
-    tasks = [name for name, models in MODELS.items() if model in models]
-    if tasks:
-        return f"{show(model)} is a model of {tasks[0]}; for {task}: {_listed(names)}"
-    hint = nearest(model, names)
-    return f"unknown model {show(model)}{hint}" if hint else f"unknown model {show(model)}; known: {_listed(names)}"
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    """Return the names of models as text; the whole list of classifiers is too long for a message."""
-    shown = names if len(names) <= _SHOWN_MODELS else (*names[: _SHOWN_MODELS - 1], "…", names[-1])
-    return f'{", ".join(shown)}, or "package.module:factory"'

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rvbuild.project.tasks.losses import OF_PIXELS
 from rvbuild.project.tasks.spec import TaskSpec
+
+DECODERS: Mapping[str, tuple[str, ...]] = {
+    "unet": ("decoder_use_norm", "decoder_channels", "decoder_attention_type", "decoder_interpolation"),
+    "unetplusplus": ("decoder_use_norm", "decoder_channels", "decoder_attention_type", "decoder_interpolation"),
+    "manet": ("decoder_use_norm", "decoder_channels", "decoder_pab_channels", "decoder_interpolation"),
+    "linknet": ("decoder_use_norm",),
+    "fpn": (
+        *("decoder_pyramid_channels", "decoder_segmentation_channels", "decoder_merge_policy", "decoder_dropout"),
+        "decoder_interpolation",
+    ),
+    "pspnet": ("psp_out_channels", "decoder_use_norm", "psp_dropout"),
+    "deeplabv3": ("decoder_channels", "decoder_atrous_rates", "decoder_aspp_separable", "decoder_aspp_dropout"),
+    "deeplabv3plus": ("decoder_channels", "decoder_atrous_rates", "decoder_aspp_separable", "decoder_aspp_dropout"),
+    "pan": ("decoder_channels", "decoder_interpolation"),
+    "upernet": ("decoder_channels", "decoder_use_norm"),
+    "segformer": ("decoder_segmentation_channels",),
+}
+"""The decoders of segmentation-models-pytorch with their arguments, which keep their names there."""
+
 
 SPEC = TaskSpec(
     name="semantic_segmentation",
@@ -14,6 +35,7 @@ SPEC = TaskSpec(
         *("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"),
         *("fcn_resnet50", "lraspp_mobilenet_v3_large", "unet"),
     ),
+    decoders=tuple(DECODERS),
     scratch=("unet",),
     headline="mean IoU",
     metrics=("mean_iou", "mean_f1"),

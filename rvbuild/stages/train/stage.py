@@ -103,6 +103,7 @@ def run(
                 args=info.model_args,
                 pretrained=_pretrained(inputs, train),
                 note=progress.note,
+                chip_px=info.chip_px,
             )
         loader = Loader(BatchMaker(splits, ops, augmenter, seed), train["workers"], ahead=not augmenter.own_code)
         training = Training(
@@ -166,7 +167,7 @@ def _normalization(
     wanted = train.get("normalize", "auto")
     if wanted == "pretrained" and start is not None:
         return start.normalization(chips.bands, chips.dtype)
-    mean, std = _figures(wanted, train["model"])
+    mean, std = _figures(wanted, train)
     stats: ImageFigures = {"bands": [], "dtype": chips.dtype}
     if chips.dtype != "uint8" or step is not None or 0 < len(mean) < chips.bands:
         if not inputs.get("stats"):
@@ -183,13 +184,13 @@ def _normalization(
 
 
 def _figures(
-    wanted: Literal["auto", "pretrained"] | StandardSettings, model: str
+    wanted: Literal["auto", "pretrained"] | StandardSettings, train: TrainSettings
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Return the mean and the standard deviation of each band that `train.normalize` sets; none for `auto`."""
     if wanted == "auto":
         return (), ()
     if wanted == "pretrained":
-        return expected(model)
+        return expected(train["model"], train["model_args"])
     return wanted["mean"], wanted["std"]
 
 

@@ -17,6 +17,7 @@ from rvbuild.learn import models
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State
+from rvbuild.project.networks import TIMM
 from rvbuild.settings.normalize import NormalizeSettings
 from rvbuild.settings.train import Arguments
 from rvbuild.stages.bundle.check import check_normalize
@@ -79,25 +80,33 @@ def open_start(path: Path) -> Start:
 def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn.Module:
     """Return the model that `info` describes, with every tensor of the bundle that has its name and shape.
 
-    A built-in model is made for the bundle's number of bands first, so that its first convolution is taken, and adapted
-    to the imagery then. What is not taken starts from random weights. `note` is told what is which.
+    A built-in model of torchvision or rvbuild is made for the bundle's number of bands first, so that its first
+    convolution is taken, and adapted to the imagery then. What is not taken starts from random weights. `note` is told
+    what is which.
 
     Raises
     ------
     ModelError
         The bundle has no tensor of this model.
     """
-    model, text = take_weights(start, info.task, info.model, info.bands, len(info.outputs), info.model_args)
+    model, text = take_weights(
+        start, info.task, info.model, info.bands, len(info.outputs), info.model_args, info.chip_px
+    )
     note(text)
     if start.info.outputs != info.outputs:
         # If only their number is equal, the last layer has also been taken.
         note(f"its outputs were {', '.join(start.info.outputs)}; here they are {', '.join(info.outputs)}")
-    if ":" not in info.model and start.info.bands != info.bands:
+    if start.info.bands != info.bands and not made_for_bands(info.model, info.model_args):
         note(f"{first_conv(model)[0]} is adapted from {start.info.bands} to {info.bands} bands")
         adapt_bands(model, info.bands, trained=True)
     if start.info.normalize != info.normalize:
         note('it normalised images differently; train.normalize = "pretrained" normalises in the same way')
     return model
+
+
+def made_for_bands(model: str, args: Arguments) -> bool:
+    """Tell whether a model is made for a number of bands from the start: more than its first convolution may differ."""
+    return ":" in model or model.startswith(TIMM) or "encoder" in args
 
 
 def require_figures(mean: Sequence[float], bands: int) -> None:
@@ -113,17 +122,17 @@ def require_figures(mean: Sequence[float], bands: int) -> None:
 
 
 def take_weights(
-    start: Start, task: str, name: str, bands: int, outputs: int, args: Arguments
+    start: Start, task: str, name: str, bands: int, outputs: int, args: Arguments, chip_px: int
 ) -> tuple[nn.Module, str]:
     """Return a model with the weights of a bundle that fit it, and which these are.
 
-    A built-in model is created for the number of bands of the bundle.
+    A built-in model of torchvision or rvbuild is created for the number of bands of the bundle.
 
     Parameters
     ----------
     start
         The bundle.
-    task, name, bands, outputs, args
+    task, name, bands, outputs, args, chip_px
         As for `rvbuild.learn.models.build`.
 
     Raises
@@ -131,8 +140,8 @@ def take_weights(
     ModelError
         The model cannot be created, or the bundle has no matching tensor.
     """
-    bands = bands if ":" in name else start.info.bands
-    model = models.build(task, name, bands=bands, outputs=outputs, args=args)
+    bands = bands if made_for_bands(name, args) else start.info.bands
+    model = models.build(task, name, bands=bands, outputs=outputs, args=args, chip_px=chip_px)
     # Counters of batches mean nothing in another training.
     state = {key: value for key, value in model.state_dict().items() if value.is_floating_point()}
     taken = {key: value for key, value in start.weights.items() if key in state and value.shape == state[key].shape}

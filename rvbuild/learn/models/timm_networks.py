@@ -1,0 +1,253 @@
+"""Networks of timm: created for any number of bands and any side, with pretrained weights of timm or of a file."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rvbuild.errors import ModelError
+from rvbuild.learn.models.matching import match
+from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED, State, read_weights
+from rvbuild.project.networks import EXTRA, TIMM
+from rvbuild.project.networks.timm import find, with_weights
+
+_BANDS = 3
+
+QUARTERS = 4
+
+_MULTIPLES = (1, 14, 16, 32, 64)
+"""Sides that are tried are multiples of these."""
+
+
+def require(name: str) -> Any:
+    """Return the package timm, or raise a ModelError with the way to install it."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ModelError(f"\"{name}\" needs the package timm; install it with: pip install '{EXTRA}'") from error
+    if not timm.is_model(name.removeprefix(TIMM).partition(".")[0]):
+        raise ModelError(f'timm {timm.__version__} has no network "{name.removeprefix(TIMM)}"; update the package timm')
+    return timm
+
+
+def quarters(name: str) -> list[int]:
+    """Return the layers at each quarter of the depth of a network whose layers all have one stride; else none."""
+    strides = find(name).strides
+    if len(set(strides)) != 1:
+        return []
+    with torch.device("meta"):
+        layers = len(require(name).create_model(name.removeprefix(TIMM).partition(".")[0]).feature_info)
+    return [layers * part // QUARTERS - 1 for part in range(1, QUARTERS + 1)] if layers >= QUARTERS else []
+
+
+def figures(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of each band that the weights of a network expect."""
+    cfg = require(name).get_pretrained_cfg(with_weights(name).removeprefix(TIMM))
+    return tuple(cfg.mean), tuple(cfg.std)
+
+
+def require_weights(name: str, download: bool) -> None:
+    """Raise a ModelError if the pretrained weights of a network are not here and cannot be downloaded.
+
+    Parameters
+    ----------
+    name
+        `timm/NAME` or `timm/NAME.WEIGHTS`.
+    download
+        Whether to download them; otherwise their server is only asked for them.
+    """
+    timm, full = require(name), with_weights(name)
+    if download:
+        _with_own_weights(timm, full, {})
+        return
+    cfg = timm.get_pretrained_cfg(full.removeprefix(TIMM))
+    if cfg.hf_hub_id and is_here(cfg.hf_hub_id):
+        return
+    url = f"https://huggingface.co/{cfg.hf_hub_id}" if cfg.hf_hub_id else cfg.url
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE_S / 3):
+            pass
+    except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
+        raise _not_downloaded(full, error) from error
+
+
+def is_here(hub_id: str) -> bool:
+    """Tell whether the weights of a repository of the Hugging Face hub are in its cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    names = ("model.safetensors", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
+
+
+def make(
+    name: str,
+    chip_px: int | None,
+    bands: int,
+    options: Mapping[str, Any],
+    pretrained: bool | Path,
+    note: Callable[[str], None],
+) -> tuple[nn.Module, int | None]:
+    """Make a network, and return the side that images must be resized to for it; None if they fit as they are.
+
+    Parameters
+    ----------
+    name
+        `timm/NAME` or `timm/NAME.WEIGHTS`.
+    chip_px
+        The side of images; None if it is unknown.
+    bands
+        Of the imagery.
+    options
+        Arguments of `timm.create_model`.
+    pretrained, note
+        As for `rvbuild.learn.models.build`.
+    """
+    timm = require(name)
+    short = name.removeprefix(TIMM).partition(".")[0]
+    sized, side = _fitted(timm, short, options, chip_px)
+    options = {**options, **sized}
+    model: nn.Module = timm.create_model(short, pretrained=False, in_chans=bands, **options)
+    if pretrained is False:
+        return model, side
+    if pretrained is True:
+        if not find(name).weights:
+            note(f"{name} has no pretrained weights: it starts from random ones")
+            return model, side
+        state = _with_own_weights(timm, with_weights(name), sized).state_dict()
+    else:
+        # The weights are those of the whole network, for three bands: its features have other names.
+        whole = timm.create_model(short, pretrained=False, in_chans=_BANDS, **sized)
+        state = _from_file(whole, pretrained, note)
+    _transfer(model, state, bands, name, note)
+    return model, side
+
+
+def _fitted(
+    timm: Any, short: str, options: Mapping[str, Any], chip_px: int | None
+) -> tuple[dict[str, int], int | None]:
+    """Return the arguments that make a network for images of a side, and the side to resize them to, or None.
+
+    Networks do not tell which sides they take. So shapes are computed on torch's meta device: of the side itself and
+    the next larger multiples; then of networks that are made for these sides. Else images get the network's own side.
+    """
+    if chip_px is None:
+        return {}, None
+    try:
+        with torch.device("meta"):
+            plain = timm.create_model(short, **options).eval()
+    except Exception:  # it cannot be created there: nothing is known of it
+        return {}, None
+    patch = min(plain.feature_info.reduction()) if options.get("features_only") else 1
+    # Patches of 14 px silently leave out the rest of a side that is no multiple of 14.
+    multiples = [px for px in _MULTIPLES if px % patch == 0] or _MULTIPLES
+    sides = sorted({px * -(-chip_px // px) for px in multiples})
+    for side in sides:
+        if _takes(plain, side):
+            return {}, None if side == chip_px else side
+    for side in sides:
+        try:
+            with torch.device("meta"):
+                sized = timm.create_model(short, **options, img_size=side).eval()
+        except Exception:
+            continue
+        if _takes(sized, side):
+            return {"img_size": side}, side
+    return {}, timm.get_pretrained_cfg(short).input_size[-1]
+
+
+def _takes(network: nn.Module, side: int) -> bool:
+    """Tell whether a network on the meta device takes images of a side."""
+    try:
+        with torch.no_grad():
+            network(torch.empty(1, _BANDS, side, side, device="meta"))
+    except Exception:  # each network refuses sides in its own way
+        return False
+    return True
+
+
+def _with_own_weights(timm: Any, name: str, options: Mapping[str, Any]) -> nn.Module:
+    """Return a whole network with pretrained weights of timm, downloaded once."""
+    full = name.removeprefix(TIMM)
+    try:
+        model: nn.Module = timm.create_model(full, pretrained=True, in_chans=_BANDS, **options)
+    except Exception as error:  # the libraries of the hub have errors of many kinds
+        raise _not_downloaded(name, error) from error
+    return model
+
+
+def _not_downloaded(name: str, error: Exception) -> ModelError:
+    """Return the error that says what to do without the weights of a network."""
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return ModelError(
+        f"{PRETRAINED}: the weights of {name} could not be downloaded from https://huggingface.co/{name} "
+        f"({reason[0]}); download model.safetensors there by other means and name that file: "
+        '`pretrained = "path/to/model.safetensors"`, or train from random weights: `pretrained = false`'
+    )
+
+
+def _from_file(whole: nn.Module, path: Path, note: Callable[[str], None]) -> State:
+    """Return the tensors of a file under the names that they have in a whole network."""
+    state = read_weights(path)
+    # timm renames the tensors of other sources, and resizes position embeddings.
+    convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    if convert is not None:
+        try:
+            converted = convert(dict(state), whole)
+            state = {key: value for key, value in converted.items() if isinstance(value, torch.Tensor)}
+        except Exception:  # made for known files only
+            pass
+    return match(whole.state_dict(), state, path, note)
+
+
+def _transfer(model: nn.Module, state: State, bands: int, name: str, note: Callable[[str], None]) -> None:
+    """Load the tensors of a whole network for three bands into one for any, or into its features, in place."""
+    own = model.state_dict()
+    known = {_plain(key): value for key, value in state.items()}
+    taken: State = {}
+    for key, value in own.items():
+        found = known.get(_plain(key.removeprefix("model.")))
+        if found is None or _plain(key) in taken:
+            continue
+        if found.shape == value.shape:
+            taken[key] = found
+        elif (widened := _other_bands(found, value, bands)) is not None:
+            taken[key] = widened
+    model.load_state_dict(taken, strict=False)
+    new = [key for key in own if key not in taken and not key.endswith("num_batches_tracked")]
+    if new:
+        shown = ", ".join(new[:3]) + (", …" if len(new) > 3 else "")
+        note(f"{name}: {len(new)} of {len(own)} tensors start from random weights: {shown}")
+
+
+def _plain(name: str) -> str:
+    """Return a name of a tensor without the difference between a network and its features: `stages.0`, `stages_0`."""
+    return name.replace(".", "_")
+
+
+def _other_bands(old: torch.Tensor, new: torch.Tensor, bands: int) -> torch.Tensor | None:
+    """Return a kernel for three bands for another number: those that there are, and random ones of further bands.
+
+    A kernel of blocks of pixels has the bands of each pixel side by side. None if it is not a kernel of that kind.
+    """
+    if old.dim() != 4 or old.shape[0] != new.shape[0] or old.shape[2:] != new.shape[2:]:
+        return None
+    pixels = old.shape[1] // _BANDS
+    if old.shape[1] != pixels * _BANDS or new.shape[1] != pixels * bands:
+        return None
+    kept = min(bands, _BANDS)
+    kernel = new.clone().reshape(new.shape[0], pixels, bands, *new.shape[2:])
+    if bands > kept:
+        # As in a convolution of the further bands alone: the scale of random weights depends on their number.
+        kernel[:, :, kept:] *= (bands / (bands - kept)) ** 0.5
+    kernel[:, :, :kept] = old.reshape(old.shape[0], pixels, _BANDS, *old.shape[2:])[:, :, :kept]
+    return kernel.reshape(new.shape)

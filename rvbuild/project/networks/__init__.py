@@ -1,0 +1,9 @@
+"""The networks of other packages that a project can name, and what is known of them without importing these."""
+
+from __future__ import annotations
+
+TIMM, TORCHVISION = "timm/", "torchvision/"
+"""The prefixes of names."""
+
+EXTRA = "rvbuild[timm]"
+"""The extra that brings timm and segmentation-models-pytorch."""
