@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from rvbuild.errors import DataError
 from rvbuild.review.accepted import Accepted
+from rvbuild.review.applying import publish
 from rvbuild.review.applying.plan import plan
 from rvbuild.review.applying.publish import stage, states, write_copies, write_in_place
 from rvbuild.review.current import CurrentLabels
@@ -387,3 +388,53 @@ def test_a_format_that_is_only_read_is_refused(tmp_path, write_raster, write_vec
     case = Case(tmp_path, image, [path], VECTOR)
     with pytest.raises(DataError, match="cannot be edited without loss; convert it"):
         case.apply(case.verdict("class", 0, "car"))
+
+
+def test_all_files_are_changed_or_none(tmp_path, write_raster, write_vector, monkeypatch):
+    image = write_raster("image.tif", np.zeros((40, 60), dtype=np.uint8))
+    paths = [write_vector("a.gpkg", FEATURES[:2]), write_vector("b.shp", FEATURES[2:], driver="ESRI Shapefile")]
+    paths.append(plain_geojson(tmp_path).rename(tmp_path / "c.geojson"))
+    case = Case(tmp_path, image, paths, VECTOR)
+    before = case.labels()
+    files = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix not in (".gpkg", ".tif")}
+    put = publish._put
+
+    def fail(source, target):
+        if target.name == "c.geojson" and source.parent.name != "backup":
+            raise OSError("the disk is full")
+        put(source, target)
+
+    monkeypatch.setattr(publish, "_put", fail)
+    with pytest.raises(OSError, match="full"):
+        case.apply(
+            case.verdict("class", 0, "car"), case.verdict("spurious", 2), case.verdict("spurious", 4), in_place=True
+        )
+    assert case.labels() == before
+    assert {path: path.read_bytes() for path in files} == files
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_shapefile_keeps_its_encoding_and_loses_a_stale_index(tmp_path, write_raster, write_vector):
+    image = write_raster("image.tif", np.zeros((40, 60), dtype=np.uint8))
+    features = [(FEATURES[0][0], {"kind": "bäume"}), (FEATURES[1][0], {"kind": "Auto"})]
+    path = write_vector("a.shp", features, driver="ESRI Shapefile", encoding="cp1252")
+    path.with_suffix(".cpg").write_text("1252")
+    path.with_suffix(".qix").write_bytes(b"an index")
+    mapping = {"bäume": "tree", "Auto": "car"}
+    case = Case(tmp_path, image, [path], {**VECTOR, "class_map": mapping})
+    case.apply(case.verdict("class", 1, "tree"), case.verdict("outline", 0, shape=NEW), in_place=True)
+    assert case.labels() == [("tree", (40, 5, 44, 9)), ("tree", (9, 2, 15, 6))]
+    assert path.with_suffix(".dbf").read_bytes().count("bäume".encode("cp1252")) == 2
+    assert not path.with_suffix(".qix").exists()
+    assert (tmp_path / "backup" / "a.qix").read_bytes() == b"an index"
+    assert path.with_suffix(".cpg").read_text() == "1252"
+
+
+def test_files_of_one_stem_are_edited_each_for_itself(tmp_path, write_raster, write_vector):
+    image = write_raster("image.tif", np.zeros((40, 60), dtype=np.uint8))
+    paths = [write_vector("a.shp", FEATURES[:2], driver="ESRI Shapefile"), plain_geojson(tmp_path)]
+    paths.append(write_vector("a.gpkg", FEATURES[2:]))
+    case = Case(tmp_path, image, paths, VECTOR)
+    labels = case.labels()
+    case.apply(*(case.verdict("spurious", place) for place in (0, 2, 6)), in_place=True)
+    assert case.labels() == [labels[place] for place in (1, 3, 4, 5, 7)]

@@ -132,3 +132,9 @@ def assert_close(one: Any, other: Any) -> None:
         assert other == pytest.approx(one, abs=2e-3)
     else:
         assert one == other
+
+
+def test_projects_say_that_they_need_torch(tmp_path: Path) -> None:
+    done = run("build", str(tmp_path / "p.toml"))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "build: projects need torch, which is not installed; rvbuild-runtime only predicts" in done.stderr

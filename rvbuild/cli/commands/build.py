@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -72,6 +73,11 @@ def build(
 
     After a success, `after` is called while the workspace is still locked; it returns the lines that say what there is.
     """
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError(
+            f"{stage}: projects need torch, which is not installed; rvbuild-runtime only predicts with bundles. "
+            "Install all of it with `pip install rvbuild`, in an environment of its own"
+        )
     paths = project_paths(words)
     before = {} if normal is None else seals.before_loading(paths)
     projects = load_all(paths, options.overrides)

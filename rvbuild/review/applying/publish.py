@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,25 +112,60 @@ def write_in_place(
     DataError
         A file has changed meanwhile, or is locked.
     """
-    for path, target in _targets(made, backup).items():
+    saved = _targets(made, backup)
+    for path, target in saved.items():
         copy(path, target.parent)
     if changed := [path for path, state in states(made).items() if state != before[path]]:
         raise DataError(f"{changed[0]}: has changed while verdicts were applied; nothing was written, try again")
-    for path, edited in copies.items():
-        real = Path(os.path.realpath(path))
-        if path.suffix.lower() == ".gpkg":
-            for (of, _), edits in made.files.items():
-                if of == path:
-                    apply_edits(real, edits, classes, null_id)
-            continue
-        made_files = belonging(edited)
-        for stale in {each.name for each in belonging(real)} - {real.name, *(each.name for each in made_files)}:
-            (real.parent / stale).unlink()
-        for each in made_files:
-            target = real if each == edited else real.parent / each.name
-            if not target.exists() or target.read_bytes() != each.read_bytes():
-                _put(each, target)
+    begun: list[Path] = []
+    try:
+        # Those that another program may lock come first.
+        for path in sorted(copies, key=_is_database, reverse=True):
+            _replace(path, copies[path], made, classes, null_id, begun)
+    except BaseException:
+        for path in begun:
+            _restore(path, saved[path])
+        raise
     return Written(list(copies), backup)
+
+
+def _is_database(path: Path) -> bool:
+    return path.suffix.lower() == ".gpkg"
+
+
+def _replace(path: Path, edited: Path, made: Plan, classes: Classes, null_id: int, begun: list[Path]) -> None:
+    """Bring a file to what its edited copy is; note in `begun` that it has changed."""
+    real = Path(os.path.realpath(path))
+    if _is_database(path):
+        for (of, _), edits in made.files.items():
+            if of == path:
+                apply_edits(real, edits, classes, null_id)  # all of a layer, or nothing
+                begun.append(path)
+        return
+    begun.append(path)
+    _put_all(edited, real)
+
+
+def _put_all(source: Path, target: Path) -> None:
+    """Put a file and those that belong to it in the place of another; of its own, those that are not there go."""
+    new = {target.name if each == source else each.name: each for each in belonging(source)}
+    for name, each in new.items():
+        there = target.parent / name
+        if not there.exists() or there.read_bytes() != each.read_bytes():
+            _put(each, there)
+    for stale in belonging(target):
+        if stale.name not in new:
+            stale.unlink()
+
+
+def _restore(path: Path, saved: Path) -> None:
+    """Bring a file back to what its backup is."""
+    real = Path(os.path.realpath(path))
+    if _is_database(path):
+        with contextlib.closing(sqlite3.connect(saved)) as source, contextlib.closing(sqlite3.connect(real)) as target:
+            source.backup(target)
+    else:
+        _put_all(saved, real)
 
 
 def states(made: Plan) -> dict[Path, object]:

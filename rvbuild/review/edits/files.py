@@ -29,11 +29,15 @@ from rvbuild.settings.labels import ReadRasterSettings
 
 Kind = Literal["vector", "coco", "voc", "csv", "raster"]
 
-_SIDECARS = (
-    *(".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", ".qml", ".qmd", ".sld", ".ovr", ".aux"),
-    *(".tfw", ".tifw", ".pgw", ".pngw", ".bpw", ".gfw", ".wld", ".hdr", ".clr"),
+_STYLES = (".qml", ".qmd", ".sld")
+
+_OF_SHAPEFILES = (".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj", *_STYLES)
+
+_OF_RASTERS = (
+    *(".tfw", ".tifw", ".pgw", ".pngw", ".bpw", ".gfw", ".wld"),
+    *(".prj", ".ovr", ".aux", ".hdr", ".clr", *_STYLES),
 )
-"""Endings of files that belong to one of the same stem."""
+"""Endings of files that belong to one of the same stem; those of other files of that stem are not touched."""
 
 
 @dataclass
@@ -90,14 +94,18 @@ def require_editable(path: Path, name: str, kind: Kind) -> None:
 
 def belonging(path: Path) -> list[Path]:
     """Return a file and those beside it that belong to it, sorted, the file itself first."""
+    suffix = path.suffix.lower()
+    endings: tuple[str, ...] = _OF_RASTERS
+    if suffix == ".shp":
+        endings = _OF_SHAPEFILES
+    elif suffix in (*_VECTORS, ".csv", ".xml"):
+        endings = _STYLES
     beside = [
         each
         for each in path.parent.glob(f"{glob.escape(path.stem)}.*")
-        if each != path
-        and each.is_file()
-        and (each.suffix.lower() in _SIDECARS or each.name.startswith(f"{path.name}."))
+        if each != path and each.is_file() and (each.suffix.lower() in endings or each.name.startswith(f"{path.name}."))
     ]
-    return [path, *sorted(each for each in beside if not each.name.endswith(("-wal", "-shm", "-journal")))]
+    return [path, *sorted(beside)]
 
 
 def copy(path: Path, folder: Path) -> Path:

@@ -50,7 +50,8 @@ def of_place(name: str, place: Place) -> str:
 def _percent(log_odds: float) -> str:
     if not math.isfinite(log_odds):
         return "unknown"
-    return _share(1 / (1 + math.exp(-log_odds)))
+    share = 1 / (1 + math.exp(-log_odds))
+    return "under 1 %" if share < 0.005 else "over 99 %" if share > 0.995 else _share(share)
 
 
 def _share(share: float) -> str:
