@@ -219,6 +219,21 @@ def test_what_lies_outside_the_area_of_interest_is_not_reviewed(tmp_path: Path, 
     assert all(inside.covers(area_of(suspect.polygon).centroid) for suspect in found)
 
 
+def test_an_object_on_the_edge_of_the_area_keeps_its_label(tmp_path: Path, encoded: list[Path]) -> None:
+    shapes = objects()
+    edge = 4 * STEP + 20
+    cut = [each.area for each in shapes if each.area.bounds[0] < edge < each.area.bounds[2]]
+    assert any(shapely.intersection(area, shapely.box(0, 0, edge, SIDE)).area < 0.4 * area.area for area in cut)
+    labels = write_labels(tmp_path / "a.geojson", [*shapes[:6], *shapes[7:]])
+    suspects = review(tmp_path, encoded, labels, aoi=write_aoi(tmp_path / "aoi.geojson", (0, 0, SIDE, edge)))
+    assert not [
+        suspect for suspect in suspects for area in cut if suspect.kind == "missing" and iou(suspect, area) > 0.1
+    ]
+    for suspect in suspects:
+        outline = area_of(suspect.polygon)
+        assert shapely.intersection(outline, shapely.box(0, 0, edge, SIDE)).area >= 0.5 * outline.area
+
+
 def test_few_labels_give_no_suspects_and_no_labels_are_an_error(tmp_path: Path, encoded: list[Path]) -> None:
     assert review(tmp_path, encoded, write_labels(tmp_path / "a.geojson", objects()[:1])) is not None
     with pytest.raises(DataError, match="nothing to compare labels with"):

@@ -54,6 +54,10 @@ class Scene:
     kinds: Sequence[Kind]
     """The kinds of error that its labels can have."""
     seed: int
+    area: Any = None
+    """What is reviewed, a geometry in pixels; None: all of the scene."""
+    unjudged: Sequence[Label] = ()
+    """Labels that lie mostly outside of `area`. They are not judged, but an object that has one has a label."""
 
 
 class Item(NamedTuple):
@@ -94,7 +98,7 @@ def typical_of(areas: Mapping[int, Sequence[float]]) -> dict[int, Typical]:
 
 def items_of(number: int, scene: Scene, kinds: Mapping[int, Typical], share: float) -> tuple[list[Item], list[Item]]:
     """Return the labels of a scene, and errors made of a share of them."""
-    near = Neighbours(scene.labels)
+    near = Neighbours([*scene.labels, *scene.unjudged])
     items, made = list[Item](), list[Item]()
 
     def item(index: int, kind: str, class_id: int, area: Any, without: int) -> Item:
@@ -137,11 +141,13 @@ def places_of(number: int, scene: Scene, kinds: Mapping[int, Typical]) -> list[P
     """Return the places of a scene where objects may be, labelled or not."""
     if "missing" not in scene.kinds:
         return []
-    near, places = Neighbours(scene.labels), list[Place]()
+    near, places = Neighbours([*scene.labels, *scene.unjudged]), list[Place]()
     for class_id, of_class in kinds.items():
         count = sum(label.class_id == class_id for label in scene.labels)
         for candidate in candidates(scene.scores, class_id, of_class, MOST_PLACES * (count + 10)):
             area = near.trimmed(candidate.area, class_id)
+            if not is_mostly_in(scene.area, area):
+                continue
             centre = area.centroid
             places.append(
                 Place(
@@ -157,6 +163,11 @@ def places_of(number: int, scene: Scene, kinds: Mapping[int, Typical]) -> list[P
                 )
             )
     return places
+
+
+def is_mostly_in(area: Any, outline: Any) -> bool:
+    """Tell whether more than half of an outline lies in an area; None is everywhere."""
+    return area is None or area.covers(outline) or shapely.intersection(area, outline).area > 0.5 * outline.area
 
 
 class Neighbours:

@@ -10,14 +10,24 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import shapely
 
 from rvbuild import tasks
 from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.progress import Progress
-from rvbuild.review.finding.objects import SMALLEST, Item, Label, Place, Scene, items_of, places_of, typical_of
+from rvbuild.review.finding.objects import (
+    SMALLEST,
+    Item,
+    Label,
+    Place,
+    Scene,
+    is_mostly_in,
+    items_of,
+    places_of,
+    typical_of,
+)
 from rvbuild.review.finding.suspects import Gathered, suspects_of
 from rvbuild.review.labels import read_objects
 from rvbuild.review.suspect import KINDS, SUSPECTS, Kind, write_suspects
@@ -80,11 +90,13 @@ class _Reviewed(NamedTuple):
     aoi: Aoi | None
     trained: Path | None
     """Scores of a trained model that has not seen the scene, if they count."""
+    area: Any
     labels: Sequence[Label]
+    unjudged: Sequence[Label]
 
 
 def _read(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, scene: ReviewedScene) -> _Reviewed:
-    """Read the labels of a scene that lie, by more than half of them, in its area of interest."""
+    """Read the labels of a scene. Those that lie mostly in its area of interest are judged."""
     name = scene["scene"]
     features, files = SceneFeatures(inputs[f"features/{name}"]), inputs[f"labels/{name}"]
     grid = features.grid
@@ -96,13 +108,13 @@ def _read(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, scen
     if aoi is not None:
         area = shapely.intersection(area, aoi.outline())
     shapely.prepare(area)
-    labels = [
-        Label(each.shape, each.class_id, each.source)
-        for each in objects
-        if each.shape.area > 0
-        and (area.covers(each.shape) or shapely.intersection(area, each.shape).area > 0.5 * each.shape.area)
-    ]
-    return _Reviewed(scene, features, files, aoi, next(iter(inputs.get(f"scores/{name}", ())), None), labels)
+    labels, unjudged = list[Label](), list[Label]()
+    for each in objects:
+        if each.shape.area > 0:
+            kept = labels if is_mostly_in(area, each.shape) else unjudged
+            kept.append(Label(each.shape, each.class_id, each.source))
+    trained = next(iter(inputs.get(f"scores/{name}", ())), None)
+    return _Reviewed(scene, features, files, aoi, trained, area, labels, unjudged)
 
 
 def _areas(reviewed: Sequence[_Reviewed]) -> dict[int, list[float]]:
@@ -128,7 +140,17 @@ def _scene(reviewed: _Reviewed, settings: SuspectsSettings, models: Models, fold
     def fold(x: float, y: float) -> int:
         return fold_of(int(y) // cells.block_px, int(x) // cells.block_px, first, FOLDS)
 
-    return Scene(name, scores, reviewed.labels, bounds, fold, _kinds(scene["labels"]), scene["seed"])
+    return Scene(
+        name,
+        scores,
+        reviewed.labels,
+        bounds,
+        fold,
+        _kinds(scene["labels"]),
+        scene["seed"],
+        reviewed.area,
+        reviewed.unjudged,
+    )
 
 
 def _kinds(labels: LabelSettings) -> tuple[Kind, ...]:
