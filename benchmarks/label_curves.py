@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 330, 250
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 34, 40
-COLOURS = ("#7f7f7f", "#ff7f0e", "#9467bd", "#2ca02c", "#1f77b4")
+COLOURS = {
+    "random": "#7f7f7f",
+    "entropy": "#ff7f0e",
+    "margin": "#9467bd",
+    "core set": "#2ca02c",
+    "suggest": "#1f77b4",
+}
 HIGHEST = 1.1
 
 
 def draw(every: Mapping[str, Mapping[str, Result]]) -> str:
     """Return the SVG: the mean of all simulations by the number of labelled windows, and the range of `suggest`."""
-    strategies = list(next(iter(every.values())))
     width, height = WIDTH * len(every), HEIGHT + 24
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -27,9 +32,9 @@ def draw(every: Mapping[str, Mapping[str, Result]]) -> str:
     ]
     for number, (title, results) in enumerate(every.items()):
         parts += [f'<g transform="translate({WIDTH * number})">', *_chart(title, results), "</g>"]
-    for number, strategy in enumerate(strategies):
+    for number, (strategy, colour) in enumerate(COLOURS.items()):
         x = LEFT + 110 * number
-        parts.append(f'<path d="M{x} {HEIGHT + 10}h14" stroke="{COLOURS[number]}" stroke-width="3"/>')
+        parts.append(f'<path d="M{x} {HEIGHT + 10}h14" stroke="{colour}" stroke-width="3"/>')
         parts.append(f'<text x="{x + 20}" y="{HEIGHT + 14}">{strategy}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
@@ -53,7 +58,8 @@ def _chart(title: str, results: Mapping[str, Result]) -> list[str]:
         parts.append(f'<text x="{x(count):.1f}" y="{bottom + 16}" text-anchor="middle">{count}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2:.1f}" y="{bottom + 32}" text-anchor="middle">labelled windows</text>')
     parts.append(f'<path d="M{LEFT} {TOP}V{bottom}H{right}" fill="none" stroke="#333333"/>')
-    for (strategy, result), colour in zip(results.items(), COLOURS, strict=True):
+    for strategy, result in results.items():
+        colour = COLOURS[strategy]
         if strategy == "suggest":
             low, high = np.min(result.curves, axis=0), np.max(result.curves, axis=0)
             around = [*zip(counts, high, strict=True), *reversed(list(zip(counts, low, strict=True)))]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import rvbuild
+from benchmarks.command import ENVIRONMENT
 from benchmarks.command import rvbuild as command
 from rvbuild.data.samples import make_potsdam
 from rvbuild.geo.area.aoi import open_aoi
@@ -19,7 +20,8 @@ from rvbuild.learn.encoders.encoder import Features
 from rvbuild.learn.linear.head import Head, rounded
 from rvbuild.learn.linear.moments import moments
 from rvbuild.learn.linear.solve import solve
-from rvbuild.review.suggest.measure import Measured, measure
+from rvbuild.review.suggest.measure import Measured, expectations
+from rvbuild.review.suggest.space import means
 from rvbuild.rules import common
 from rvbuild.stages.draft.cells import SceneFeatures
 from rvbuild.stages.draft.stored import fold_of
@@ -59,6 +61,8 @@ class Pool(NamedTuple):
     """(windows, cells of a window, F): of its cells with data inside the area; others are 0."""
     pixels: Integers
     """(windows, cells of a window): those with data inside the area."""
+    means: Integers
+    """(windows, F), see `rvbuild.review.suggest.space.means`."""
     unseen: Features
     """(cells, F)."""
     truth: Integers
@@ -86,7 +90,9 @@ class Pool(NamedTuple):
 
     def measured(self, chosen: Sequence[int], head: Head | None) -> Measured:
         """Return what is known of some windows before they are labelled."""
-        return measure(self.features[list(chosen)], self.pixels[list(chosen)], head)
+        windows = list(chosen)
+        pixels = self.pixels[windows]
+        return Measured(pixels.sum(axis=1), self.means[windows], *expectations(self.features[windows], pixels, head))
 
 
 def load(data: DataSet, folder: Path, window_px: int) -> Pool:
@@ -99,7 +105,7 @@ def load(data: DataSet, folder: Path, window_px: int) -> Pool:
     path.write_text(text if "[draft]" in text else text + ENCODER)
     if data is POTSDAM and not (folder / "potsdam").exists():
         make_potsdam(folder / "potsdam", size_px=600)
-    os.environ["POTSDAM"] = str(folder / "potsdam")
+    os.environ["POTSDAM"] = ENVIRONMENT["POTSDAM"] = str(folder / "potsdam")
     command("draft", f"projects/{path.name}", "-q", cwd=folder)
     project = rvbuild.open(path)
     classes = [each.id for each in project.classes if each.name != "null"]
@@ -130,6 +136,9 @@ def load(data: DataSet, folder: Path, window_px: int) -> Pool:
         np.array([fold for fold, _, _ in windows]),
         np.stack([features for _, features, _ in windows]),
         np.stack([counts.sum(axis=1) for _, _, counts in windows]),
+        np.concatenate(
+            [means(features[np.newaxis], counts.sum(axis=1)[np.newaxis]) for _, features, counts in windows]
+        ),
         np.concatenate([maps[some] for (maps, _), some in zip(unseen, labelled, strict=True)]),
         np.concatenate([counts[some] for (_, counts), some in zip(unseen, labelled, strict=True)]),
         cells.stride_px**2,

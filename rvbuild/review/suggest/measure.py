@@ -44,17 +44,21 @@ def measure(features: Features, pixels: Integers, head: Head | None) -> Measured
     head
         The model; None if there is none.
     """
+    return Measured(pixels.sum(axis=1), space.means(features, pixels), *expectations(features, pixels, head))
+
+
+def expectations(features: Features, pixels: Integers, head: Head | None) -> tuple[Reals, Reals]:
+    """Return `expected` and `wrong` of windows; the parameters are those of `measure`."""
     count, cells, _ = features.shape
     if head is None:
-        nothing = np.zeros((count, 0))
-        return Measured(pixels.sum(axis=1), space.means(features, pixels), nothing, nothing)
+        return np.zeros((count, 0)), np.zeros((count, 0))
     scores = head.scores(features.reshape(count * cells, -1)).astype(np.float64)
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares = powers / powers.sum(axis=1, keepdims=True)
     weights = pixels.reshape(-1, 1)
     expected = (shares * weights).reshape(count, cells, -1).sum(axis=1)
     wrong = (shares * (1 - shares) * weights).reshape(count, cells, -1).sum(axis=1)
-    return Measured(pixels.sum(axis=1), space.means(features, pixels), expected, wrong)
+    return expected, wrong
 
 
 def joined(parts: list[Measured]) -> Measured:

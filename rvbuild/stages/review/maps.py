@@ -53,18 +53,18 @@ def read_models(
     described: dict[str, Description] = {}
     total: npt.NDArray[np.int64] | None = None
     for scene in sorted(sums):
-        content, of_scene = read_totals(sums[scene])
-        described[scene] = content
+        described[scene], of_scene = read_totals(sums[scene])
         total = of_scene if total is None else total + of_scene
     if total is None or not total[:, :, 0].any():
         raise DataError("no pixel of a training scene has a label: there is nothing to compare labels with")
     require_alike(described)
     ids = tuple(int(c["id"]) for c in classes if background or c["id"] != null_id)
-    features = len(next(iter(described.values()))["features"])
+    content = next(iter(described.values()))
+    features, cell_pixels = len(content["features"]), content["cells"]["stride_px"] ** 2
     total = total[:, list(ids)]
 
     def head(sums_of_folds: npt.NDArray[np.int64]) -> Head:
-        return rounded(solve(sums_of_folds, features), ids)
+        return rounded(solve(sums_of_folds, features, cell_pixels), ids)
 
     whole, without = head(total), list[Head]()
     for fold in range(len(total)):
