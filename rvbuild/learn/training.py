@@ -220,6 +220,9 @@ class Training:
         with self._precision():
             loss = self._objective.loss(self.model, images, targets)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if (limit := self._train.get("clip_norm")) is not None:
+            self._scaler.unscale_(self._optimizer)  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         return loss.detach().double()

@@ -67,6 +67,8 @@ class LoopSettings(OptimizerSettings, ScheduleSettings):
     select: Literal["last", "best"]
     select_metric: str
     patience: int
+    clip_norm: NotRequired[float]
+    """The largest norm of the gradients of a step."""
 
 
 class LossSettings(TypedDict):

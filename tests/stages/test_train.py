@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from rvbuild.errors import DataError, ModelError
@@ -107,11 +108,24 @@ def test_same_bytes_again_and_with_loader_processes(tmp_path, inputs):
     assert build(tmp_path / "fourth", inputs, seed=2, **changes) != first
 
 
+def test_clip_norm_limits_the_steps(tmp_path, inputs):
+    def moved(name, **changes):
+        build(tmp_path / name, inputs, optimizer="sgd", schedule="constant", epochs=1, weight_decay=0.0, **changes)
+        return safetensors.torch.load_file(tmp_path / name / "model.safetensors")
+
+    free, still, loose = moved("free"), moved("still", clip_norm=1e-9), moved("loose", clip_norm=1e9)
+    start = moved("start", lr=1e-12)
+    head = "head.weight"
+    assert torch.equal(free[head], loose[head])
+    assert (still[head] - start[head]).abs().max() < 1e-7 < (free[head] - start[head]).abs().max()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"select": "last", "optimizer": "adamw"},
+        {"select": "last", "optimizer": "sgd", "clip_norm": 0.1},
         {"select": "best", "optimizer": "sgd", "sampling": "balanced"},
         {"select": "best", "optimizer": "adam", "model": "deeplabv3_mobilenet_v3_large", "model_args": {}},
     ],

@@ -11,6 +11,7 @@ from rvbuild.files.address import is_url
 from rvbuild.project import applied
 from rvbuild.project.applied.parts import Parts
 from rvbuild.project.model import ClassDef, Project
+from rvbuild.project.resolve.packages import PackageFileError, package_file
 from rvbuild.project.resolve.paths import Paths, relative_to_workspace
 from rvbuild.project.resolve.scenes import Scenes
 from rvbuild.project.scenes.labels import scene_table
@@ -163,6 +164,10 @@ class Resolver:
         }
         if train.weights is not None:
             paths = self.paths.expand((train.weights,), ("train",), "pretrained", None)
+            try:
+                paths = (package_file(paths[0]) or paths[0],)
+            except PackageFileError as error:
+                self.problems.add(("train", "pretrained"), str(error))
             self.paths.written["", "weights"] = self.paths.place((train.weights,), ("train",), "pretrained")
             update["pretrained"] = paths[0]
             if relative_to_workspace(workspace, paths[0]).startswith(f"cache/{name}/"):

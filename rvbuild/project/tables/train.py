@@ -79,7 +79,16 @@ class TrainTable(Table):
     """The model and how it is trained."""
 
     not_settings = ("chips", "validation", "encoder")  # chips are an input, and the encoder is one of model_args
-    omitted_defaults = ("max_chips", "sampling", "normalize", "checkpoints", "threads", "backend", "backend_args")
+    omitted_defaults = (
+        "max_chips",
+        "sampling",
+        "normalize",
+        "checkpoints",
+        "threads",
+        "backend",
+        "backend_args",
+        "clip_norm",
+    )
 
     chips: ChipsTable | None = Field(
         None, description="Train on your own pre-cut chips instead of scenes; scenes.train is then empty."
@@ -119,15 +128,20 @@ class TrainTable(Table):
     backend_args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the backend.")
     pretrained: Pretrained | None = Field(
         None,
-        description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, or "
-        "to a bundle of rvbuild (.zip), of which every tensor of the same name and shape is taken. Default: true for "
-        "models that have such weights.",
+        description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, "
+        "package:file for a file in an installed package, or a path to a bundle of rvbuild (.zip), of which every "
+        "tensor of the same name and shape is taken. Default: true for models that have such weights.",
     )
     epochs: int = Field(10, ge=1, description="Number of passes over the training chips.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
     optimizer: Optimizer = Field("adam", description="The optimizer.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
     momentum: float = Field(0.9, ge=0, lt=1, description="With optimizer = sgd: its momentum.")
+    clip_norm: float | None = Field(
+        None,
+        gt=0,
+        description="Gradients are scaled down to this norm, over all weights, if it is larger. Default: never.",
+    )
     lr: float = Field(1e-4, gt=0, description="Learning rate; with schedule = one_cycle, the highest.")
     schedule: Schedule = Field(
         "one_cycle",
