@@ -246,6 +246,16 @@ def sign(bundle: str) -> int:
 
 
 @app.command()
+@click.argument("pattern", required=False, default="")
+@_json
+def models(pattern: str, as_json: bool) -> int:
+    """List the models and encoders that a project can name; PATTERN is a part of the name, or like timm/res*."""
+    from rvbuild.cli.commands import models as models_command
+
+    return models_command.models(pattern, as_json)
+
+
+@app.command()
 def schema() -> int:
     """Print the JSON Schema of project files, for editors."""
     from rvbuild.cli.commands import new as new_command

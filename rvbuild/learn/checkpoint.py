@@ -15,6 +15,7 @@ from rvbuild.learn import models
 from rvbuild.learn.device import place, select_device
 from rvbuild.learn.fold import fold_batchnorm
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info, require_named, write_info
+from rvbuild.learn.models.weights import load_state
 from rvbuild.settings.train import TrainedSettings
 
 
@@ -72,7 +73,7 @@ def load_model(
         _require_size(weights, state, info)
     model = _build(info, info.code if run_embedded_code else None)
     try:
-        model.load_state_dict(state)
+        load_state(model, state)
     except RuntimeError as error:
         raise ModelError(f'{weights}: the weights do not fit the model "{info.model}": {error}') from error
     model.eval()

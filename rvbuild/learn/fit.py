@@ -22,6 +22,7 @@ from rvbuild.learn.chips.loader import Batch, Loader, Request
 from rvbuild.learn.device import reproducible as reproducibly
 from rvbuild.learn.device import seed_cpu, select_device, upload
 from rvbuild.learn.hooks import Targets
+from rvbuild.learn.models.weights import load_state
 from rvbuild.learn.selection import Epoch, Scores
 from rvbuild.learn.training import Data, Training
 from rvbuild.progress import Progress, Silent
@@ -171,7 +172,7 @@ def fit(
         if resume is not None:
             resume.mkdir(parents=True, exist_ok=True)
         trained = training.run(resume, json.dumps([settings, counts, seed], sort_keys=True))
-    model.load_state_dict(trained.weights)
+    load_state(model, trained.weights)
     return Fitted(model.eval(), trained.lines, trained.kept_epoch)
 
 

@@ -22,7 +22,7 @@ from rvbuild.learn.chips.loader import Batch, Loader, epoch_requests, plain_requ
 from rvbuild.learn.curves import FIGURES, by_class, mean_of, shown_figure
 from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
-from rvbuild.learn.models.weights import State
+from rvbuild.learn.models.weights import State, load_state
 from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.learn.selection import Epoch, Scores
 from rvbuild.progress import Progress
@@ -221,7 +221,7 @@ class Training:
             loss = self._objective.loss(self.model, images, targets)
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if (limit := self._train.get("clip_norm")) is not None:
-            self._scaler.unscale_(self._optimizer)  # type: ignore[no-untyped-call]
+            self._scaler.unscale_(self._optimizer)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -304,7 +304,7 @@ class Training:
             self._progress.note("the checkpoint belongs to another model and is not used; the training starts again")
             self._lines = []
             return
-        self.model.load_state_dict(snapshot.weights)
+        load_state(self.model, snapshot.weights)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         state = {
             index: {key: _like(value, parameters[index]) for key, value in values.items()}

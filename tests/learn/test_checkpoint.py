@@ -40,6 +40,16 @@ def test_a_loaded_model_is_the_saved_one(saved):
     torch.testing.assert_close(loaded(images), model(images))
 
 
+@pytest.mark.parametrize("model", [*(f"mnasnet{width}" for width in ("0_5", "1_0")), "resnet18"])
+def test_networks_that_ask_for_the_version_of_their_state(tmp_path, model):
+    info = replace(INFO, task="chip_classification", model=model, model_args={}, bands=3)
+    built = models.build(info.task, info.model, bands=3, outputs=2, args={})
+    save_model(tmp_path, built.state_dict(), info)
+    loaded, _ = load_model(tmp_path / "model.safetensors", tmp_path / "model.json", "cpu")
+    images = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(loaded(images), built.eval()(images), rtol=1e-4, atol=1e-4)
+
+
 def test_equal_weights_give_equal_bytes(saved, tmp_path):
     model, weights, description = saved
     (tmp_path / "again").mkdir()

@@ -12,7 +12,7 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.encoders.network import MAX_STRIDE_PX, PROBE_PX
-from rvbuild.learn.models.weights import DRAFTED, State, fetch, read_weights
+from rvbuild.learn.models.weights import DRAFTED, State, fetch, load_state, read_weights
 
 
 class TorchvisionLayers:
@@ -83,6 +83,6 @@ def _load(model: nn.Module, name: str, weights: Path | None, note: Callable[[str
             f'draft.weights: {weights}: expected the weights of torchvision\'s "{name}"; the file {how} '
             f"{count} of {len(own)} tensors, for example {key}"
         )
-    model.load_state_dict({key: state[key] for key in own if key in state}, strict=False)
+    load_state(model, {key: state[key] for key in own if key in state}, strict=False)
     if not all(math.isfinite(float(value.float().abs().sum())) for value in state.values()):
         raise ModelError(f"draft.weights: {weights}: holds values that are not finite")

@@ -15,7 +15,7 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.matching import match
-from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED, State, read_weights
+from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED, State, load_state, read_weights
 from rvbuild.project.networks import EXTRA, TIMM
 from rvbuild.project.networks.timm import find, with_weights
 
@@ -222,7 +222,7 @@ def _transfer(model: nn.Module, state: State, bands: int, name: str, note: Calla
             taken[key] = found
         elif (widened := _other_bands(found, value, bands)) is not None:
             taken[key] = widened
-    model.load_state_dict(taken, strict=False)
+    load_state(model, taken, strict=False)
     new = [key for key in own if key not in taken and not key.endswith("num_batches_tracked")]
     if new:
         shown = ", ".join(new[:3]) + (", …" if len(new) > 3 else "")

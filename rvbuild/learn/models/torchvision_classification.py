@@ -19,7 +19,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.matching import match
-from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.learn.models.weights import State, fetch, load_local, load_state, read_weights
 from rvbuild.project.tasks.classification import TORCHVISION
 from rvbuild.settings.train import Arguments
 
@@ -90,7 +90,7 @@ def bare(name: str, pretrained: bool | Path = False, note: Callable[[str], None]
         own = net.state_dict()
         head = last_layer(net)
         body = {key: value for key, value in own.items() if not key.startswith(f"{head}.")}
-        net.load_state_dict(match(body, _current_names(read_weights(pretrained)), pretrained, note), strict=False)
+        load_state(net, match(body, _current_names(read_weights(pretrained)), pretrained, note), strict=False)
     else:
         url = weights_url(name)
         state = _current_names(fetch(url, note))

@@ -7,6 +7,7 @@ import http.client
 import socket
 import urllib.error
 import urllib.request
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,22 @@ _WITHOUT = {
 
 PATIENCE_S = 30.0
 """Time limit for a server of weights that does not respond."""
+
+
+def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], *, strict: bool = True) -> None:
+    """Load tensors into a model, as `model.load_state_dict`, as state of the model's own version.
+
+    Some modules ask for the version of a state dict, which files of safetensors do not have: torchvision's MNASNet
+    refuses a state without one.
+
+    Raises
+    ------
+    RuntimeError
+        Names or shapes differ.
+    """
+    versioned = OrderedDict(state)
+    versioned._metadata = getattr(model.state_dict(), "_metadata", None)  # type: ignore[attr-defined]
+    model.load_state_dict(versioned, strict=strict)
 
 
 def fetch(url: str, note: Callable[[str], None], setting: str = PRETRAINED) -> State:
@@ -157,7 +174,7 @@ def load_local(
             f"train.pretrained: {path}: {len(wrong)} tensors differ in shape from those of the model "
             f"(a different variant, or different model_args?): {shapes}"
         )
-    model.load_state_dict({name: value for name, value in known.items() if name not in new_heads}, strict=False)
+    load_state(model, {name: value for name, value in known.items() if name not in new_heads}, strict=False)
     if new_heads:
         note(f"{path}: {', '.join(new_heads)} are for another number of classes and start from random weights")
     missing = [name for name in own if name not in known and not name.endswith("num_batches_tracked")]

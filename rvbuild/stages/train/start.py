@@ -16,7 +16,7 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn import models
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
-from rvbuild.learn.models.weights import State
+from rvbuild.learn.models.weights import State, load_state
 from rvbuild.project.networks import TIMM
 from rvbuild.settings.normalize import NormalizeSettings
 from rvbuild.settings.train import Arguments
@@ -151,7 +151,7 @@ def take_weights(
             f"none of which has the name and the shape of one of {_called(name, args)}; choose that model, or other "
             "weights"
         )
-    model.load_state_dict(taken, strict=False)
+    load_state(model, taken, strict=False)
     new = [key for key in state if key not in taken]
     text = f"{len(taken)} of {len(state)} tensors are taken from {start.path.name}"
     return model, f"{text}; new, from random weights: {_first(new)}" if new else text
