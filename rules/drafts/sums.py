@@ -27,7 +27,7 @@ from rvbuild.rules.drafts.features import features
 if TYPE_CHECKING:
     from rvbuild.stages.draft.settings import SumsSettings
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.draft.sums:run"
 CODE = ("rvbuild.stages.draft.sums", "{task}")
 WRITES = ("sums.json", "blocks.json", "totals.npy", "row-*.npy")
