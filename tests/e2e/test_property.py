@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -104,6 +105,9 @@ def write(space: Space, task: str, state: dict[str, int]) -> None:
 #: What `write` writes the workspace from.
 STATES = ["chip", "train", "predict", "labels", "indent", "image", "aoi", "name", "store"]
 
+VERDICTS = "suspects.gpkg"
+"""The table of suspects holds verdicts, which are the user's."""
+
 WISHED = int(os.environ.get("RVBUILD_PROPERTY", "0"))
 
 #: What happens to the workspace besides, each with a number from 0 to 3.
@@ -140,7 +144,18 @@ def files(folder: Path) -> list[Path]:
 
 
 def shown(space: Space) -> list[Path]:
-    return [p for name in ("p", "other") for p in files(space.root / "cache" / name)]
+    return [p for name in ("p", "other") for p in files(space.root / "cache" / name) if p.name != VERDICTS]
+
+
+def results(space: Space, project: str) -> dict[str, object]:
+    """Return what there is of a project; of the table of suspects, the rows: its bytes have a history."""
+    made: dict[str, object] = dict(space.shown(project))
+    table = space.root / "cache" / project / "review" / VERDICTS
+    if made.pop(f"review/{VERDICTS}", None) is not None:
+        with contextlib.closing(sqlite3.connect(table)) as database:
+            rows = database.execute("SELECT * FROM suspects ORDER BY id")
+            made[VERDICTS] = [column[0] for column in rows.description], [row[1:] for row in rows]
+    return made
 
 
 def one_of(paths: list[Path], number: int) -> Path:
@@ -174,7 +189,7 @@ def kill(space: Space, number: int) -> None:
         return step(*args, **kwargs)
 
     kind = State if step is State.succeed else Store
-    with mock.patch.object(kind, step.__name__, step_or_end), suppress(Killed):
+    with mock.patch.object(kind, step.__name__, step_or_end), contextlib.suppress(Killed):
         space.rvbuild("build", "-q")
 
 
@@ -248,7 +263,7 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
             run(space, command)
             run(clean, command)
         project = ("p", "other")[state["name"]]
-        assert space.shown(project) == clean.shown(project)
+        assert results(space, project) == results(clean, project)
         assert space.rvbuild("build", "--json").did("fresh") == {
             label for edit in ("built", "restored", "fresh") for label in result.did(edit)
         }

@@ -142,7 +142,7 @@ def test_bands_that_weights_have_never_seen_have_their_own_statistics(tmp_path, 
     stats = tmp_path / "stats4.json"
     stats.write_text(json.dumps(stats_of(images)))
     figures = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    monkeypatch.setattr("rvbuild.stages.train.stage.expected", lambda model: figures)
+    monkeypatch.setattr("rvbuild.stages.train.stage.expected", lambda model, encoder: figures)
     build(tmp_path / "out", {**files, "stats": [stats]}, normalize="pretrained", epochs=1)
     standard = read_info(tmp_path / "out/model.json").normalize["standard"]
     assert tuple(standard["mean"][:3]) == figures[0] and tuple(standard["std"][:3]) == figures[1]

@@ -6,6 +6,7 @@ import ast
 import functools
 import hashlib
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,8 @@ def _facts_once(path: Path, _: tuple[int, ...]) -> Facts:
 
 def _facts(path: Path) -> Facts:
     try:
-        tree = ast.parse(path.read_bytes())
+        with _PARSING:
+            tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError):
         return Facts()
     imports = tuple(_imports(tree))
@@ -118,13 +120,18 @@ def _constant(node: ast.AST) -> set[str]:
     return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value else set()
 
 
+_PARSING = threading.Lock()
+"""Python 3.11 counts the depth of trees once for all threads, and raises a SystemError if two parse side by side."""
+
+
 def parse(source: bytes, is_code: bool = True) -> tuple[str, tuple[Import, ...]]:
     """Return the digest of the syntax tree of `source`, and what it imports.
 
     Source that does not parse, or is not code, counts by its bytes and imports nothing.
     """
     try:
-        tree = ast.parse(source) if is_code else None
+        with _PARSING:
+            tree = ast.parse(source) if is_code else None
     except (SyntaxError, ValueError):
         tree = None
     if tree is None:

@@ -94,7 +94,7 @@ def _check_timm(model: str, args: Mapping[str, object], task: str) -> Iterator[F
 
 def _unknown_model(model: str, task: str) -> str:
     """Return the message about a model that the task does not have."""
-    names = (*MODELS[task], *DECODERS[task])
+    names = tuple(dict.fromkeys((*MODELS[task], *DECODERS[task])))
     tasks = [name for name, models in MODELS.items() if model in models or model in DECODERS[name]]
     if tasks:
         return f"{show(model)} is a model of {tasks[0]}; for {task}: {_listed(names)}"
