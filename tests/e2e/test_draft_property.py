@@ -22,7 +22,7 @@ from .projects import PROJECTS, write_project
 
 pytestmark = pytest.mark.slow
 
-EDITS = int(os.environ.get("RVBUILD_PROPERTY", "0")) or 30
+EDITS = int(os.environ.get("RVBUILD_PROPERTY", "0")) or 12
 COMPARED_EVERY = 50
 """Edits between comparisons with a clean build."""
 

@@ -200,7 +200,7 @@ def test_two_verdicts_about_one_label(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_accepted_nothing_else_changes(case, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("applied")
