@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -41,7 +42,7 @@ def reviewed(reviewed_template: Path, tmp_path: Path) -> Space:
 
 
 def rows(space: Space, *columns: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(space.root / TABLE) as database:
+    with contextlib.closing(sqlite3.connect(space.root / TABLE, isolation_level=None)) as database:
         return database.execute(f"select {', '.join(columns)} from suspects order by fid").fetchall()
 
 

@@ -1,5 +1,6 @@
 """Accepted verdicts as files hold them, and outlines that users have corrected."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -60,7 +61,7 @@ def test_other_files_are_refused(tmp_path, table):
     with pytest.raises(UsageError, match=r"expected the suspects of a review with verdicts, \.gpkg or \.geojson"):
         (tmp_path / "x.csv").write_text("id\n")
         read_accepted(tmp_path / "x.csv")
-    with sqlite3.connect(tmp_path / "y.gpkg") as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "y.gpkg", isolation_level=None)) as database:
         database.execute("create table x (a)")
     with pytest.raises(DataError, match="as a GeoPackage"):
         read_accepted(tmp_path / "y.gpkg")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import dataclass, replace
@@ -247,7 +248,7 @@ def test_a_geopackage_keeps_its_other_layers_styles_and_tables(tmp_path, write_r
     image = write_raster("image.tif", np.zeros((40, 60), dtype=np.uint8))
     path = write_vector("a.gpkg", FEATURES, layer="things")
     write_vector("a.gpkg", FEATURES[:1], layer="others")
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("create table layer_styles (id integer primary key, styleQML text)")
         database.execute("insert into layer_styles values (1, '<qgis/>')")
         database.execute("pragma user_version = 10300")
@@ -255,7 +256,7 @@ def test_a_geopackage_keeps_its_other_layers_styles_and_tables(tmp_path, write_r
     (copy,) = case.apply(case.verdict("spurious", 0), case.verdict("class", 1, "tree"))
 
     def dump(file):
-        with sqlite3.connect(file) as database:
+        with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as database:
             names = [row[0] for row in database.execute("select name from sqlite_master where type = 'table'")]
             return {name: database.execute(f'select * from "{name}"').fetchall() for name in names}
 
@@ -279,7 +280,7 @@ def test_a_geopackage_in_the_hands_of_qgis_is_changed_in_place(tmp_path, write_r
     case.apply(case.verdict("class", 0, "car"), in_place=True)
     assert qgis.execute("select kind from things where fid = 1").fetchall() == [("car",)]
     assert qgis.execute("select * from notes").fetchall() == []
-    with sqlite3.connect(tmp_path / "backup" / "a.gpkg") as backup:
+    with contextlib.closing(sqlite3.connect(tmp_path / "backup" / "a.gpkg", isolation_level=None)) as backup:
         assert backup.execute("select kind from things where fid = 1").fetchall() == [("tree",)]
         assert backup.execute("select * from notes").fetchall() == []
     qgis.close()
