@@ -9,7 +9,6 @@ lies beside it, and its digest is in the JSON.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ import safetensors.torch
 import torch
 import xxhash
 
+from rvbuild.files.durable import sync
 from rvbuild.learn.models.weights import State
 from rvbuild.learn.selection import Epoch
 
@@ -80,9 +80,9 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         left.unlink(missing_ok=True)
     part = folder / f"{CHECKPOINT}.part"
     safetensors.torch.save_file(tensors, part, metadata={_META: text})
-    _sync(part)
+    sync(part)
     part.replace(folder / CHECKPOINT)
-    _sync(folder)
+    sync(folder)
 
 
 def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot | None:
@@ -130,7 +130,7 @@ def save_epoch(folder: Path, epoch: int, state: Mapping[str, torch.Tensor]) -> t
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{name}.part"
     safetensors.torch.save_file({key: value.contiguous().clone() for key, value in state.items()}, part)
-    _sync(part)
+    sync(part)
     part.replace(folder / name)
     return name, file_digest(folder / name)
 
@@ -163,12 +163,3 @@ def _digest(tensors: Mapping[str, torch.Tensor], content: Mapping[str, object]) 
         state.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         state.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return str(state.hexdigest())
-
-
-def _sync(path: Path) -> None:
-    """Make the file or directory survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

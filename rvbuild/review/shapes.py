@@ -38,6 +38,12 @@ def area_of(rings: Rings) -> Any:
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
 
+def iou(first: Any, second: Any) -> float:
+    """Return the intersection over union of two areas."""
+    shared = float(shapely.intersection(first, second).area)
+    return shared / max(float(first.area + second.area) - shared, 1e-9)
+
+
 def signed_area(ring: Ring) -> float:
     """Return the area of a ring by the shoelace formula, relative to its first point."""
     x0, y0 = ring[0]

@@ -24,6 +24,7 @@ import xxhash
 from rasterio.crs import CRS
 
 from rvbuild.errors import DataError
+from rvbuild.files.durable import sync
 from rvbuild.geo.grid import Grid, is_local, reproject
 from rvbuild.geo.vector.lonlat import to_lon_lat
 from rvbuild.geo.write.layer import write_layer
@@ -109,9 +110,9 @@ def write_table(folder: Path, rows: Sequence[Row]) -> dict[str, Decision]:
         else:
             with geopackage.changed(made) as database:
                 _add_earlier(database)
-            _sync(made)
+            sync(made)
             made.replace(path)
-            _sync(folder)
+            sync(folder)
         if from_geojson:
             with geopackage.changed(path) as database:
                 _take_over(database, from_geojson)
@@ -245,7 +246,8 @@ def _renew(path: Path, made: Path) -> None:
             srs,
         )
         database.execute("create temporary table now (id text primary key)")
-        database.executemany("insert into now values (?)", [(values["id"],) for values, _ in content[LAYER]])
+        ids = {values["id"] for values, _ in content[LAYER]}
+        database.executemany("insert into now values (?)", [(suspect_id,) for suspect_id in ids])
         _keep_earlier(database)
         decided = {key for key, decision in verdicts.decisions(database).items() if decision.verdict}
         earlier = verdicts.decisions(database, EARLIER)
@@ -270,12 +272,8 @@ def _renew(path: Path, made: Path) -> None:
                     computed = {key: value for key, value in values.items() if key not in left}
                     _update(database, table, {**computed, table.geometry: blob})
             geopackage.touch(database, table, [geopackage.shape_of(blob) for _, blob in content[name]])
-        _take_over(database, {key: earlier[key] for key in earlier if (key,) in set(_now(database))})
+        _take_over(database, {key: decision for key, decision in earlier.items() if key in ids})
         database.execute(f"delete from {EARLIER} where id in (select id from now)")
-
-
-def _now(database: sqlite3.Connection) -> list[tuple[str]]:
-    return database.execute("select id from now").fetchall()
 
 
 def _keep_earlier(database: sqlite3.Connection) -> None:
@@ -334,14 +332,3 @@ def _write_geojson(path: Path, rows: Sequence[Row], decided: Mapping[str, Decisi
         lines.append(json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
     head = f'{{"type":"FeatureCollection","verdicts_digest":"{_digest(written)}","features":[\n'
     path.write_text(head + ",\n".join(lines) + "\n]}\n", encoding="utf-8")
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

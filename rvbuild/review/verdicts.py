@@ -51,7 +51,17 @@ def read_verdicts(path: Path) -> dict[str, Decision]:
 def decisions(database: sqlite3.Connection, table: str = LAYER) -> dict[str, Decision]:
     """Return the decision about each suspect in a table, by its id."""
     rows = database.execute(f"select id, verdict, note from {geopackage.quoted(table)}")
-    return {str(key): Decision(cleaned(verdict), "" if note is None else str(note)) for key, verdict, note in rows}
+    return {str(key): _decision(verdict, note) for key, verdict, note in rows}
+
+
+def _decision(verdict: object, note: object) -> Decision:
+    return Decision(cleaned(verdict), "" if note is None else str(note))
+
+
+def require_verdict(verdict: str) -> None:
+    """Raise a UsageError if a text is no verdict."""
+    if verdict not in VERDICTS:
+        raise UsageError(f"{verdict!r} is no verdict{nearest(verdict, VERDICTS)}; expected accept, reject or nothing")
 
 
 def cleaned(verdict: object) -> str:
@@ -87,15 +97,14 @@ def set_verdict(path: Path, suspect_id: str, verdict: Verdict, note: str | None 
     DataError
         Another program locks the file for longer than some seconds.
     """
-    if verdict not in VERDICTS:
-        raise UsageError(f"{verdict!r} is no verdict{nearest(verdict, VERDICTS)}; expected accept, reject or nothing")
+    require_verdict(verdict)
     if not path.exists():
         raise UsageError(f"{path}: there are no suspects yet; run `rvbuild review`")
     with geopackage.changed(path) as database:
         row = database.execute(f"select verdict, note from {LAYER} where id = ?", (suspect_id,)).fetchone()
         if row is None:
             raise UsageError(f"{path}: there is no suspect {suspect_id!r}; run `rvbuild review` again")
-        former = Decision(cleaned(row[0]), "" if row[1] is None else str(row[1]))
+        former = _decision(*row)
         kept = former.note if note is None else note
         database.execute(f"update {LAYER} set verdict = ?, note = ? where id = ?", (verdict, kept, suspect_id))
     return former

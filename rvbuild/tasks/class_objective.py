@@ -1,4 +1,4 @@
-"""The objective of classifications, of pixels and of chips: the loss of logits where there are labels."""
+"""What classifications of pixels and of chips share: the objective, by the loss of logits, and probabilities."""
 
 from __future__ import annotations
 
@@ -24,6 +24,19 @@ class Logits(Protocol):
 
     def __call__(self, model: nn.Module, images: torch.Tensor, outputs: int | None = None) -> torch.Tensor:
         """Return them."""
+
+
+class WithProbabilities(nn.Module):
+    """A network that gives the probabilities of the outputs, `(N, K, ...)`."""
+
+    def __init__(self, model: nn.Module, logits: Logits) -> None:
+        super().__init__()
+        self.model = model
+        self._logits = logits
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the probabilities for normalised images."""
+        return torch.softmax(self._logits(self.model, images), dim=1)
 
 
 class ClassObjective:

@@ -25,6 +25,19 @@ def packed(made_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made_bundle, tmp_path, dirs_exist_ok=True)) / "packed" / "bundle.zip"
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with ONNX, made once."""
+    folder = tmp_path_factory.mktemp("exported")
+    return pack(folder, write_model(folder / "model"), onnx=True)
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle with ONNX."""
+    return Path(shutil.copy(exported, tmp_path))
+
+
 @pytest.fixture
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let torch compute with one thread."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,18 +30,6 @@ from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predic
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 EXTRAS = ["README.md", "model.onnx", "model.stac.json", "selftest.safetensors"]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with ONNX, made once."""
-    folder = tmp_path_factory.mktemp("exported")
-    return pack(folder, write_model(folder / "model"), onnx=True)
-
-
-@pytest.fixture
-def bundle(exported: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(exported, tmp_path))
 
 
 def digests(folder: Path) -> dict[str, str]:

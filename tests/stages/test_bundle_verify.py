@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,8 @@ from rvbuild.progress import Silent
 from rvbuild.stages.bundle import verify
 from rvbuild.stages.bundle.verify import verify_bundle
 from tests.stages.sample_bundles import CODE, contents, pack, rewrite, with_code
-from tests.stages.sample_scenes import write_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with ONNX, made once."""
-    folder = tmp_path_factory.mktemp("exported")
-    return pack(folder, write_model(folder / "model"), onnx=True)
-
-
-@pytest.fixture
-def bundle(exported: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(exported, tmp_path))
 
 
 def test_every_engine_passes(bundle: Path) -> None:

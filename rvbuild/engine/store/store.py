@@ -34,10 +34,10 @@ from rvbuild.engine.keys.signature import hash_open, signature
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import MOST_RECORD_BYTES, Action
 from rvbuild.engine.store.copies import materialize
-from rvbuild.engine.store.durable import sync, sync_all
 from rvbuild.engine.store.locks import acquire, held
 from rvbuild.engine.store.state import Output
 from rvbuild.errors import StoreError
+from rvbuild.files.durable import sync, sync_all
 
 _FOLDERS = ("objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces")
 #: Name of the lock of a process with unfinished files, and the prefix of their names.

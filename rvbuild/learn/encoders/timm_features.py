@@ -13,8 +13,7 @@ import torch
 from rvbuild.errors import ModelError, nearest
 from rvbuild.learn.encoders.network import MAX_STRIDE_PX, PROBE_PX
 from rvbuild.learn.models.weights import DRAFTED, read_weights
-
-INSTALL = "pip install 'rvbuild[timm]'"
+from rvbuild.project.networks import EXTRA
 
 
 class TimmFeatures:
@@ -80,7 +79,7 @@ def require_timm(name: str) -> Any:
     try:
         import timm
     except ImportError:
-        raise ModelError(f'draft.encoder: "timm/{name}" needs the package timm: {INSTALL}') from None
+        raise ModelError(f"draft.encoder: \"timm/{name}\" needs the package timm: pip install '{EXTRA}'") from None
     model, sep, tag = name.partition(".")
     if model not in timm.list_models():
         raise ModelError(f'draft.encoder: timm has no model "{model}"{nearest(model, timm.list_models())}')

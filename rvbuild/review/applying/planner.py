@@ -23,7 +23,7 @@ from rvbuild.review.edits.files import FileEdits, Kind, require_editable
 from rvbuild.review.edits.place import to_file
 from rvbuild.review.edits.rasters import PixelEdit
 from rvbuild.review.labels import LabelObject
-from rvbuild.review.shapes import area_of, rings_of
+from rvbuild.review.shapes import area_of, iou, rings_of
 from rvbuild.settings.labels import BoxFileSettings, FeatureSettings
 
 _SAME_IOU = 0.8
@@ -120,7 +120,7 @@ class Planner:
             return rings is not None and any(
                 self.scene.label_names[label.source.file] == accepted.file
                 and own[label.class_id] == wanted
-                and _iou(label.shape, area_of(rings)) > _CLOSE_IOU
+                and iou(label.shape, area_of(rings)) > _CLOSE_IOU
                 for label in self.current.objects
             )
         return any(own[label.class_id] == accepted.proposed_class for label in there)
@@ -160,7 +160,7 @@ class Planner:
             raise DataError("has no outline to draw; keep the column `proposed_px`")
         area, own = area_of(rings), names(self.current.classes)
         for label in self.current.objects:
-            if own[label.class_id] == class_name and _iou(label.shape, area) > _SAME_IOU:
+            if own[label.class_id] == class_name and iou(label.shape, area) > _SAME_IOU:
                 self.made.already.append(str(accepted))
                 return
         where = self._add_to_some_file(class_name, area)
@@ -322,8 +322,3 @@ def _merge(edits: list[Edit], new: Edit) -> None:
         edits[place] = Edit("change", old.number, old.id, {**old.values, **new.values}, shape)
         return
     edits.append(new)
-
-
-def _iou(one: Any, other: Any) -> float:
-    shared = shapely.intersection(one, other).area
-    return float(shared / (one.area + other.area - shared))

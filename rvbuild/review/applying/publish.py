@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild.errors import DataError
+from rvbuild.files.durable import sync
 from rvbuild.geo.classes import Classes
 from rvbuild.review.applying.changes import Plan
 from rvbuild.review.applying.verify import verify_boxes, verify_file, verify_scenes
@@ -196,8 +197,7 @@ def _put(source: Path, target: Path) -> None:
         shutil.copyfile(source, new)
         if target.exists():
             shutil.copymode(target, new)
-        with new.open("rb+") as file:
-            os.fsync(file.fileno())
+        sync(new)
         new.replace(target)
     finally:
         new.unlink(missing_ok=True)

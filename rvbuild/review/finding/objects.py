@@ -13,6 +13,7 @@ from rvbuild.review.finding import rehearsal
 from rvbuild.review.finding.candidates import candidates
 from rvbuild.review.finding.evidence import Evidence, Typical, evidence, typical
 from rvbuild.review.finding.maps import ScoreMap
+from rvbuild.review.shapes import iou
 from rvbuild.review.suspect import Kind, Source
 
 SMALLEST = 2
@@ -211,12 +212,6 @@ class Neighbours:
             return 0.0
         pieces = shapely.intersection(self._areas[near], area)
         return float(shapely.union_all(pieces).area / max(area.area, 1e-9))
-
-
-def iou(first: Any, second: Any) -> float:
-    """Return the intersection over union of two areas."""
-    shared = float(shapely.intersection(first, second).area)
-    return shared / max(float(first.area + second.area) - shared, 1e-9)
 
 
 def is_object(area: Any, scores: ScoreMap) -> bool:

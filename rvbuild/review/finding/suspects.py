@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from rvbuild.review.finding import rehearsal, words
 from rvbuild.review.finding.evidence import Typical
 from rvbuild.review.finding.judge import judge_labels, judge_places
-from rvbuild.review.finding.objects import Item, Label, Place, Scene, iou
-from rvbuild.review.shapes import rings_of
+from rvbuild.review.finding.objects import Item, Label, Place, Scene
+from rvbuild.review.shapes import iou, rings_of
 from rvbuild.review.suspect import Kind, Rings, Suspect, fingerprint
 
 LEAST = 0.02

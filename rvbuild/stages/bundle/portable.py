@@ -28,6 +28,7 @@ from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.network import Network
 from rvbuild.stages.onnx_network import METADATA, OnnxNetwork, load_onnx
 from rvbuild.tasks.portable import Exported
+from rvbuild.tasks.portable import Portable as PortableTask
 
 _FEWEST = 2
 """Images that both engines predict at least; the first become the self-test."""
@@ -85,13 +86,14 @@ def portable(
         path = Path(folder) / "model.onnx"
         path.write_bytes(with_metadata(content, {METADATA: json.dumps(about, sort_keys=True)}))
         session = load_onnx(path, info, "cpu", where=f'bundle.onnx: the model "{info.model}"')
-        expected = task.PORTABLE.expected(network(images, None))
+        predictions = network(images, None)
+        expected = task.PORTABLE.expected(predictions)
         difference = _compared(network, session, exported, images, expected)
     about["largest_difference"] = difference
     metadata = {**metadata_of(info, settings), METADATA: json.dumps(about, sort_keys=True, ensure_ascii=False)}
     parameters = sum(weight.numel() for weight in model.parameters())
     onnx = with_metadata(content, metadata)
-    return Portable(info, parameters, onnx, _selftest(network, images[: task.PORTABLE.tested]), difference)
+    return Portable(info, parameters, onnx, _selftest(task.PORTABLE, images, predictions), difference)
 
 
 def sample(info: ModelInfo, stats: ImageFigures) -> np.ndarray:
@@ -167,8 +169,9 @@ def _compared(
     return max(1e-6, 10.0 ** math.ceil(math.log10(difference))) if difference else 1e-6
 
 
-def _selftest(network: Network, images: np.ndarray) -> bytes:
-    """Return the self-test as safetensors: images, and what a prediction must give for them."""
-    expected = tasks.get(network.info.task).PORTABLE.expected(network(images, None))
-    content: bytes = safetensors.numpy.save({"images": images, **{f"expected.{k}": v for k, v in expected.items()}})
+def _selftest(portable_: PortableTask, images: np.ndarray, predictions: Any) -> bytes:
+    """Return the self-test as safetensors: the first images, and what a prediction must give for them."""
+    expected = portable_.expected(predictions[: portable_.tested])
+    tensors = {"images": images[: portable_.tested], **{f"expected.{k}": v for k, v in expected.items()}}
+    content: bytes = safetensors.numpy.save(tensors)
     return content

@@ -179,9 +179,10 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 def exported(model: nn.Module, info: ModelInfo) -> Exported:
     """Return the network of the probabilities; see `rvbuild.tasks.protocol.Task.exported`."""
-    from rvbuild.tasks.classification.model import WithProbabilities
+    from rvbuild.tasks.class_objective import WithProbabilities
+    from rvbuild.tasks.classification.model import logits
 
-    return Exported(WithProbabilities(model), {}, {})
+    return Exported(WithProbabilities(model, logits), {}, {})
 
 
 def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:

@@ -30,18 +30,6 @@ def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     return probabilities
 
 
-class WithProbabilities(nn.Module):
-    """A network that gives the probabilities of the outputs."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the probabilities for normalised images."""
-        return torch.softmax(logits(self.model, images), dim=1)
-
-
 def logits(model: nn.Module, images: torch.Tensor, outputs: int | None = None) -> torch.Tensor:
     """Return a model's logits at the size of its input.
 

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.keys.signature import Signature, signature
-from rvbuild.errors import DataError, RvbuildError, UsageError, nearest
+from rvbuild.errors import DataError, RvbuildError, UsageError
+from rvbuild.files.durable import sync
 from rvbuild.review.outputs import require_no_links
 from rvbuild.review.table import TABLE
-from rvbuild.review.verdicts import VERDICTS, Decision, read_verdicts, set_verdict
+from rvbuild.review.verdicts import UNDECIDED, Decision, read_verdicts, require_verdict, set_verdict
 
 UNSAVED = "unsaved_verdicts.json"
 """Beside the table: verdicts that are not in it yet, by id of the suspect."""
 
 INTERVAL_S = 1.0
-
-NOT_DECIDED = Decision("", "")
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,7 @@ class Verdicts:
         DataError
             The directory leads elsewhere.
         """
-        if verdict not in VERDICTS:
-            raise UsageError(
-                f"{verdict!r} is no verdict{nearest(verdict, VERDICTS)}; expected accept, reject or nothing"
-            )
+        require_verdict(verdict)
         folder = self._folder()
         if folder is None or not folder.is_dir():
             raise UsageError("there are no suspects yet: run the review")
@@ -119,7 +115,7 @@ class Verdicts:
             readable = (folder / TABLE).is_file() and (not known.message or bool(known.unsaved))
             if readable and suspect_id not in known.by_id:
                 raise UsageError(f"there is no suspect {suspect_id!r} in {TABLE}: run the review again")
-            former = known.by_id.get(suspect_id, NOT_DECIDED)
+            former = known.by_id.get(suspect_id, UNDECIDED)
             now = Decision(verdict, former.note if note is None else note)
             _write_unsaved(folder, {**_read_unsaved(folder), suspect_id: now})
             unsaved = self.save()
@@ -209,8 +205,6 @@ def _write_unsaved(folder: Path, waiting: dict[str, Decision]) -> None:
         path.unlink(missing_ok=True)
         return
     temporary = folder / f".{UNSAVED}-{os.getpid()}"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(waiting, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary.write_text(json.dumps(waiting, ensure_ascii=False), encoding="utf-8")
+    sync(temporary)
     temporary.replace(path)

@@ -10,11 +10,11 @@ from rvbuild.errors import DataError
 from rvbuild.review import geopackage
 from rvbuild.review.suspect import SUSPECTS, Rings, Suspect, read_suspects
 from rvbuild.review.table import TABLE
-from rvbuild.review.verdicts import LAYER
+from rvbuild.review.verdicts import LAYER, UNDECIDED
 from rvbuild.rules import common
 from rvbuild.view.looking import Seen
 from rvbuild.view.readers import Memo
-from rvbuild.view.reviewing.deciding import NOT_DECIDED, Verdicts
+from rvbuild.view.reviewing.deciding import Verdicts
 
 STAGE = "suspects"
 
@@ -55,7 +55,7 @@ def suspects_json(seen: Seen, verdicts: Verdicts, memo: Memo) -> dict[str, Any]:
     known, message = _table(folder / TABLE)
     listed = []
     for suspect in found:
-        decision = decided.by_id.get(suspect["id"], NOT_DECIDED)
+        decision = decided.by_id.get(suspect["id"], UNDECIDED)
         listed.append(
             {
                 **suspect,
