@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,9 +32,9 @@ from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
 from rvbuild.geo.gdal import admission, quiet
 from rvbuild.geo.gdal.drivers import vector_drivers
-from rvbuild.geo.vector import unreadable
+from rvbuild.geo.vector import collection, unreadable
 from rvbuild.geo.vector.reading import Reading
-from rvbuild.geo.vector.records import records_of
+from rvbuild.geo.vector.records import Record, records_of
 from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
 from rvbuild.language import filters
 
@@ -177,75 +177,99 @@ def _read(
     tests: Sequence[Sequence[Any]],
     encoding: str | None,
 ) -> Features:
-    asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
-    wanted = {*asked, *attributes}
-    left_out, unknown, names = 0, False, dict[str, None]()
-    shapes = Gathered(path)
-    values: list[Mapping[str, object]] = []
-    numbers: list[int] = []
-    ids: list[object] = []
-    nowhere: list[int] = []
-    passed: list[int | None] = []
+    choice = _Choice(attributes, where, tests)
     try:
-        layer = _layer(path, place, layer)
-        with place.open(layer=layer, encoding=encoding) as collection:
-            crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
-            is_geojson = collection.driver == "GeoJSON"
-            implied = is_geojson and crs is not None and crs.to_epsg() == 4326
-            name = None if is_geojson else str(collection.name)
-            if is_geojson and encoding is not None:
-                raise DataError(f"{path}: is GeoJSON, which is always UTF-8; remove `encoding`")
-            if collection.schema["geometry"] == "None" and not is_geojson:
-                raise DataError(f"{path}: is a table without geometries")
-            columns = [] if is_geojson else list(collection.schema["properties"])
-            if columns and (absent := _absent(asked, columns)):
-                raise DataError(
-                    f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
-                    f"{some(columns)}"
-                )
-            for number, record in enumerate(records_of(path, collection)):
-                if record.geometry is None:
-                    nowhere.append(number)
-                    continue
-                if wanted and is_geojson:
-                    names.update(dict.fromkeys(record.properties))
-                elif not unknown:
-                    unknown = any(record.get(name) is None for name in wanted)
-                if where is not None and not filters.matches(where, record.get):
-                    left_out += 1
-                    continue
-                shapes.add(record.geometry)
-                values.append({name: record.get(name) for name in attributes})
-                numbers.append(number)
-                ids.append(record.id)
-                passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
-            geometries = shapes.finish()
-        if unknown:
-            _refuse_undecoded(path, place, layer, wanted & set(columns))
+        plain = collection.read(path) if layer is None and encoding is None else None
+        if plain is not None:
+            choice.take(plain.elements.records(), is_geojson=True)
+            crs, columns, name, is_geojson = plain.crs, list[str](), None, True
+            geometries = plain.elements.geometries[choice.numbers]
+        else:
+            layer = _layer(path, place, layer)
+            shapes = Gathered(path)
+            with place.open(layer=layer, encoding=encoding) as opened:
+                crs = CRS.from_wkt(opened.crs.to_wkt()) if opened.crs else None
+                is_geojson = opened.driver == "GeoJSON"
+                name = None if is_geojson else str(opened.name)
+                if is_geojson and encoding is not None:
+                    raise DataError(f"{path}: is GeoJSON, which is always UTF-8; remove `encoding`")
+                if opened.schema["geometry"] == "None" and not is_geojson:
+                    raise DataError(f"{path}: is a table without geometries")
+                columns = [] if is_geojson else list(opened.schema["properties"])
+                if columns and (absent := _absent(choice.asked, columns)):
+                    raise DataError(
+                        f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
+                        f"{some(columns)}"
+                    )
+                choice.take(records_of(path, opened), is_geojson, shapes.add)
+                geometries = shapes.finish()
+            if choice.unknown:
+                _refuse_undecoded(path, place, layer, choice.wanted & set(columns))
     except NoGeometryError as error:
-        raise DataError(f"{path}: feature {numbers[error.at]} (from 0) {error}") from error
+        raise DataError(f"{path}: feature {choice.numbers[error.at]} (from 0) {error}") from error
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {unreadable.why(path, error)}") from error
-    notes = []
-    if nowhere:
-        notes.append(f"{path}: {features_have(nowhere)} no geometry and was left out")
-    if asked and names and (absent := _absent(asked, names)):
-        notes.append(f"{path}: none of its features has an attribute {absent}")
-    if left_out and not numbers:
-        notes.append(f"{path}: none of its {left_out} features passes `where`")
     return Features(
         path,
         geometries,
-        tuple(values),
-        tuple(numbers),
+        tuple(choice.values),
+        tuple(choice.numbers),
         crs,
-        implied,
-        tuple(passed),
-        tuple(notes),
-        tuple(columns or names),
-        tuple(ids),
+        is_geojson and crs is not None and crs.to_epsg() == 4326,
+        tuple(choice.passed),
+        tuple(choice.notes(path)),
+        tuple(columns or choice.names),
+        tuple(choice.ids),
         name,
     )
+
+
+class _Choice:
+    """The features of a file that are asked for, and what is asked of them."""
+
+    def __init__(self, attributes: Sequence[str], where: Sequence[Any] | None, tests: Sequence[Sequence[Any]]) -> None:
+        self._attributes, self._where, self._tests = attributes, where, tests
+        self.asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
+        self.wanted = {*self.asked, *attributes}
+        self.names = dict[str, None]()
+        """The attributes of the features of a GeoJSON."""
+        self.unknown = False
+        """Whether an attribute that is wanted is missing somewhere."""
+        self.values: list[Mapping[str, object]] = []
+        self.numbers: list[int] = []
+        self.ids: list[object] = []
+        self.passed: list[int | None] = []
+        self._nowhere: list[int] = []
+        self._left_out = 0
+
+    def take(self, records: Iterable[Record], is_geojson: bool, add: Callable[[Any], None] | None = None) -> None:
+        """Choose among the records of a file, and add the geometries of those that are chosen."""
+        for number, record in enumerate(records):
+            if record.geometry is None:
+                self._nowhere.append(number)
+                continue
+            if self.wanted and is_geojson:
+                self.names.update(dict.fromkeys(record.properties))
+            elif not self.unknown:
+                self.unknown = any(record.get(name) is None for name in self.wanted)
+            if self._where is not None and not filters.matches(self._where, record.get):
+                self._left_out += 1
+                continue
+            if add is not None:
+                add(record.geometry)
+            self.values.append({name: record.get(name) for name in self._attributes})
+            self.numbers.append(number)
+            self.ids.append(record.id)
+            self.passed.append(next((n for n, t in enumerate(self._tests) if filters.matches(t, record.get)), None))
+
+    def notes(self, path: Path) -> Iterator[str]:
+        """Yield what may not be meant."""
+        if self._nowhere:
+            yield f"{path}: {features_have(self._nowhere)} no geometry and was left out"
+        if self.asked and self.names and (absent := _absent(self.asked, self.names)):
+            yield f"{path}: none of its features has an attribute {absent}"
+        if self._left_out and not self.numbers:
+            yield f"{path}: none of its {self._left_out} features passes `where`"
 
 
 def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
@@ -272,8 +296,8 @@ def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
 
 
 def _has_geometry(place: _Place, layer: str) -> bool:
-    with place.open(layer=layer) as collection:
-        return bool(collection.schema["geometry"] != "None")
+    with place.open(layer=layer) as opened:
+        return bool(opened.schema["geometry"] != "None")
 
 
 def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iterable[str]) -> None:
@@ -328,11 +352,11 @@ def digest(paths: Sequence[Path], args: Reading) -> str:
     )
     _update(state, [f"file:{len(read.numbers)}", _canonical_crs(read.crs), str(read.implied_crs)])
     shapes = shapely.to_wkb(read.geometries, byte_order=1)
+    encode = json.JSONEncoder(default=str).encode
     for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
-        state.update(struct.pack("<q", len(shape)))
-        state.update(shape)
+        state.update(struct.pack("<q", len(shape)) + shape)
         attributes = [values[name] for name in names]
-        _update(state, [json.dumps([*attributes, passed] if tests else attributes, default=str)])
+        _update(state, [encode([*attributes, passed] if tests else attributes)])
     return str(state.hexdigest())
 
 
