@@ -11,7 +11,7 @@ from rvbuild.errors import UsageError
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
 from rvbuild.project.model import Project
 from rvbuild.rules import common
-from rvbuild.session.under_way import under_way
+from rvbuild.session.remarks.under_way import under_way
 from rvbuild.stages.names import on_request
 from rvbuild.view.looking import Seen
 

@@ -12,10 +12,10 @@ from rvbuild.engine.plan import explain
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_available, project_paths
+from rvbuild.session.remarks.undecided import undecided
+from rvbuild.session.remarks.under_way import sentences
 from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
-from rvbuild.session.undecided import undecided
-from rvbuild.session.under_way import sentences
 from rvbuild.stages.names import on_request
 
 _COLOURS = {
