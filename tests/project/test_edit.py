@@ -58,7 +58,7 @@ def test_one_place_changes(key: tuple[str | int, ...], value: object, old: str, 
 
 
 def test_what_cannot_be_set_is_refused() -> None:
-    with pytest.raises(EditError, match="train.lr is no table"):
+    with pytest.raises(EditError, match=r"train\.lr is no table"):
         set_value('[train]\nlr = "x"\n', ("train", "lr", "x"), 1)
     with pytest.raises(EditError, match="by hand to 1"):
         set_value("[train]\nmodel_args = {}\n[train.more]\n", ("train", "more2", 0), 1)
