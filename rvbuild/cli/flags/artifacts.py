@@ -87,8 +87,8 @@ def diff(words: tuple[str, ...], as_json: bool) -> int:
 
     A and B may also be two points of a sweep, a point alone (compared with its project), or two project files.
     """
-    from rvbuild.cli.commands import compare
     from rvbuild.cli.commands import log as log_command
+    from rvbuild.cli.commands.experiments import compare
 
     if compare.compares(words):
         return compare.compare(words, as_json)

@@ -42,7 +42,7 @@ def sweep(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> i
 
     What two points share is built once. A sweep that was stopped goes on where it was, and what fails stops no other.
     """
-    from rvbuild.cli.commands import sweep as sweep_command
+    from rvbuild.cli.commands.experiments import sweep as sweep_command
 
     return sweep_command.sweep(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
 
@@ -60,7 +60,7 @@ def exp(words: tuple[str, ...], **flags: Any) -> int:
 
     `exp promote ID` writes the keys of a point into the project file; `exp rm ID` removes points from the workspace.
     """
-    from rvbuild.cli.commands import exp as exp_command
+    from rvbuild.cli.commands.experiments import exp as exp_command
 
     return exp_command.exp(words, **flags)
 

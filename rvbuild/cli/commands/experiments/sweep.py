@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rvbuild.cli import report, trust_prompt
-from rvbuild.cli.commands import exp
 from rvbuild.cli.commands import status as status_command
+from rvbuild.cli.commands.experiments import exp
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.outcome import Did
@@ -20,26 +20,9 @@ from rvbuild.session.experiments.points import Point, make, remember
 from rvbuild.session.experiments.results import Row, default_metric, metric_names, require_metric
 from rvbuild.session.experiments.results import rows as results
 from rvbuild.session.names import BUILDING
-from rvbuild.session.projects import load_all, project_paths
+from rvbuild.session.projects import one_project
 from rvbuild.session.status import statuses
 from rvbuild.stages.names import on_request
-
-
-def one_project(words: Sequence[str], command: str) -> Project:
-    """Load the one project that a command is about.
-
-    Raises
-    ------
-    UsageError
-        None is named and there are several, or a word names none.
-    """
-    for word in words:
-        if not word.endswith(".toml"):
-            raise UsageError(f"{command} {word}: not a project file (.toml)")
-    paths = project_paths(words)
-    if len(paths) > 1:
-        raise UsageError(f"{command}: one project at a time: {', '.join(map(str, paths))}")
-    return load_all(paths, ())[0]
 
 
 def sweep(

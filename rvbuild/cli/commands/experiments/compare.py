@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rvbuild.cli.commands.log import print_metrics
-from rvbuild.cli.commands.sweep import one_project
 from rvbuild.cli.report import duration, print_json
 from rvbuild.cli.terminal import echo
 from rvbuild.errors import UsageError
@@ -13,6 +12,7 @@ from rvbuild.project.toml.edit import toml_text
 from rvbuild.session.experiments.compare import Side, different_keys, side
 from rvbuild.session.experiments.points import find, is_id, remembered
 from rvbuild.session.experiments.results import PROJECT
+from rvbuild.session.projects import one_project
 
 
 def compares(words: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from rvbuild.session.experiments.page import write_page
 from rvbuild.session.experiments.points import Point, find, remembered
 from rvbuild.session.experiments.results import PROJECT, Row, best, default_metric, ranked, require_metric
 from rvbuild.session.experiments.results import rows as results
+from rvbuild.session.projects import one_project
 
 _ACTIONS = ("promote", "rm")
 _LONGEST = 40
@@ -35,8 +36,6 @@ def exp(
     as_json: bool,
 ) -> int:
     """Show points, or do what the first word says."""
-    from rvbuild.cli.commands.sweep import one_project
-
     action = next((word for word in words[:1] if not word.endswith(".toml")), "")
     if action and action not in _ACTIONS:
         raise UsageError(f"exp {action}: expected promote or rm{nearest(action, _ACTIONS)}, or a project file (.toml)")
