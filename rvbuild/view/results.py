@@ -11,6 +11,7 @@ from rvbuild.errors import UsageError
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
 from rvbuild.project.model import Project
 from rvbuild.rules import common
+from rvbuild.session.remarks.under_way import under_way
 from rvbuild.stages.names import on_request
 from rvbuild.view.looking import Seen
 
@@ -83,7 +84,14 @@ def evaluation_json(seen: Seen, of: str = "prediction") -> dict[str, Any]:
 
 
 def training_json(seen: Seen) -> dict[str, Any]:
-    """Return the log of the training that the workspace shows, an entry for each epoch; empty without one."""
+    """Return the log of the training that the workspace shows, an entry for each epoch, or of the one that has begun.
+
+    `at` is the time of the last epoch of the latter, in seconds since the epoch. Empty without a training.
+    """
+    status = seen.by_name.get(("train", None))
+    now = under_way(seen.loaded().workspace, status) if status is not None else None
+    if now is not None and now.lines:
+        return {"state": "begun", "epochs": now.lines, "at": now.at, "path": now.path}
     shown = seen.output("train", None, "log.jsonl")
     if shown is None:
         return {}

@@ -60,7 +60,7 @@ class View:
         self.tiles, self.memo = Memo(TILE_BYTES), Memo(MOST_RESULTS)
         self.build = Build(looking.path, looking.overrides, trust, looking.environment, self._tell)
         self.follower = Follower(self.build)
-        self.watcher = Watcher(looking, self._changed)
+        self.watcher = Watcher(looking, self._changed, lambda: self.events.tell("training", {}))
         self._drawing = asyncio.Semaphore(AT_ONCE)
         self.verdicts = Verdicts(lambda: review_folder(looking.seen), lambda: self.events.tell("suspects", {}))
 
