@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ import numpy as np
 import shapely
 import shapely.geometry
 import xxhash
+from fiona.io import MemoryFile
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
@@ -30,13 +31,13 @@ from rvbuild.files.readers import reading
 from rvbuild.files.remembered import Remembered
 from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
+from rvbuild.geo import plain_geojson
 from rvbuild.geo.gdal import admission, quiet
 from rvbuild.geo.gdal.drivers import vector_drivers
-from rvbuild.geo.vector import collection, unreadable
+from rvbuild.geo.vector import unreadable
 from rvbuild.geo.vector.reading import Reading
-from rvbuild.geo.vector.records import Record, records_of
+from rvbuild.geo.vector.records import Choice, absent_of, records_of
 from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
-from rvbuild.language import filters
 
 Geometries = NDArray[np.object_]
 
@@ -177,9 +178,9 @@ def _read(
     tests: Sequence[Sequence[Any]],
     encoding: str | None,
 ) -> Features:
-    choice = _Choice(attributes, where, tests)
+    choice = Choice(attributes, where, tests)
     try:
-        plain = collection.read(path) if layer is None and encoding is None else None
+        plain = plain_geojson.read(path, _crs_of) if layer is None and encoding is None else None
         if plain is not None:
             choice.take(plain.elements.records(), is_geojson=True)
             crs, columns, name, is_geojson = plain.crs, list[str](), None, True
@@ -196,7 +197,7 @@ def _read(
                 if opened.schema["geometry"] == "None" and not is_geojson:
                     raise DataError(f"{path}: is a table without geometries")
                 columns = [] if is_geojson else list(opened.schema["properties"])
-                if columns and (absent := _absent(choice.asked, columns)):
+                if columns and (absent := absent_of(choice.asked, columns)):
                     raise DataError(
                         f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
                         f"{some(columns)}"
@@ -224,52 +225,15 @@ def _read(
     )
 
 
-class _Choice:
-    """The features of a file that are asked for, and what is asked of them."""
-
-    def __init__(self, attributes: Sequence[str], where: Sequence[Any] | None, tests: Sequence[Sequence[Any]]) -> None:
-        self._attributes, self._where, self._tests = attributes, where, tests
-        self.asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
-        self.wanted = {*self.asked, *attributes}
-        self.names = dict[str, None]()
-        """The attributes of the features of a GeoJSON."""
-        self.unknown = False
-        """Whether an attribute that is wanted is missing somewhere."""
-        self.values: list[Mapping[str, object]] = []
-        self.numbers: list[int] = []
-        self.ids: list[object] = []
-        self.passed: list[int | None] = []
-        self._nowhere: list[int] = []
-        self._left_out = 0
-
-    def take(self, records: Iterable[Record], is_geojson: bool, add: Callable[[Any], None] | None = None) -> None:
-        """Choose among the records of a file, and add the geometries of those that are chosen."""
-        for number, record in enumerate(records):
-            if record.geometry is None:
-                self._nowhere.append(number)
-                continue
-            if self.wanted and is_geojson:
-                self.names.update(dict.fromkeys(record.properties))
-            elif not self.unknown:
-                self.unknown = any(record.get(name) is None for name in self.wanted)
-            if self._where is not None and not filters.matches(self._where, record.get):
-                self._left_out += 1
-                continue
-            if add is not None:
-                add(record.geometry)
-            self.values.append({name: record.get(name) for name in self._attributes})
-            self.numbers.append(number)
-            self.ids.append(record.id)
-            self.passed.append(next((n for n, t in enumerate(self._tests) if filters.matches(t, record.get)), None))
-
-    def notes(self, path: Path) -> Iterator[str]:
-        """Yield what may not be meant."""
-        if self._nowhere:
-            yield f"{path}: {features_have(self._nowhere)} no geometry and was left out"
-        if self.asked and self.names and (absent := _absent(self.asked, self.names)):
-            yield f"{path}: none of its features has an attribute {absent}"
-        if self._left_out and not self.numbers:
-            yield f"{path}: none of its {self._left_out} features passes `where`"
+def _crs_of(content: bytes) -> tuple[str, CRS | None]:
+    """Return the driver and the CRS of a GeoJSON, as GDAL understands it."""
+    with (
+        MemoryFile(content, ext=plain_geojson.SUFFIX) as file,
+        fiona.open(
+            file.name, enabled_drivers=vector_drivers(plain_geojson.SUFFIX), allow_unsupported_drivers=True
+        ) as opened,
+    ):
+        return str(opened.driver), CRS.from_wkt(opened.crs.to_wkt()) if opened.crs else None
 
 
 def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
@@ -313,13 +277,6 @@ def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iter
                     )
 
 
-def features_have(numbers: Sequence[int], noun: str = "feature") -> str:
-    """Return the beginning of a note about some features, by their places in the file."""
-    if len(numbers) == 1:
-        return f"{noun} {numbers[0]} (from 0) has"
-    return f"each of {len(numbers)} {'boxes' if noun == 'box' else f'{noun}s'}, the first is {numbers[0]} (from 0), has"
-
-
 def some(columns: Sequence[str]) -> str:
     """Return the first of many names, for messages."""
     return ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
@@ -358,13 +315,6 @@ def digest(paths: Sequence[Path], args: Reading) -> str:
         attributes = [values[name] for name in names]
         _update(state, [encode([*attributes, passed] if tests else attributes)])
     return str(state.hexdigest())
-
-
-def _absent(asked: Iterable[str], names: Iterable[str]) -> str:
-    """Return which attributes of filters are not among those that there are, with the nearest of these."""
-    known = set(names)
-    absent = sorted(name for name in asked if not {name, name.split(".")[0]} & known)
-    return ", ".join(f"`{name}`{nearest(name, known)}" for name in absent)
 
 
 def _update(state: Any, texts: Iterable[str]) -> None:

@@ -6,23 +6,18 @@ one is known; JSON has no state that could change its meaning. All else, from po
 
 from __future__ import annotations
 
-import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fiona
-import fiona.errors
 import numpy as np
-from fiona.io import MemoryFile
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
-from rvbuild.geo.gdal.drivers import vector_drivers
 from rvbuild.geo.vector.records import Record
 from rvbuild.geo.vector.shapes import plain_polygons
 
@@ -33,6 +28,12 @@ SUFFIX = ".geojson"
 
 _POLYGON = {"type": "Polygon"}
 """The geometry of a record, without its coordinates."""
+
+_FEATURE = {
+    "type": "Feature",
+    "properties": {},
+    "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]},
+}
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -86,8 +87,20 @@ class _NotPlainError(Exception):
     """The file holds something else, or is no JSON."""
 
 
-def read(path: Path) -> Collection | None:
-    """Return the collection in a file; None if it holds anything but plain polygons."""
+CrsOf = Callable[[bytes], tuple[str, CRS | None]]
+"""Returns the driver of GDAL that reads a GeoJSON, and the CRS that it finds."""
+
+
+def read(path: Path, crs_of: CrsOf) -> Collection | None:
+    """Return the collection in a file; None if it holds anything but plain polygons.
+
+    Parameters
+    ----------
+    path
+        The file.
+    crs_of
+        Understands what a collection says of its CRS.
+    """
     try:
         if path.suffix != SUFFIX or isinstance(path, Url | Zipped) or path.stat().st_size > MOST_BYTES:
             return None
@@ -96,7 +109,7 @@ def read(path: Path) -> Collection | None:
         return None
     known = _known.pop(path, None)
     try:
-        collection = _parsed(data) if known is None else _edited(known, data) or _parsed(data)
+        collection = (None if known is None else _edited(known, data)) or _parsed(data, crs_of)
     except (_NotPlainError, ValueError, RecursionError):
         return None
     _known[path] = collection  # the last one at the end
@@ -110,7 +123,7 @@ def read(path: Path) -> Collection | None:
 _known: dict[Path, Collection] = {}
 
 
-def _parsed(data: bytes) -> Collection:
+def _parsed(data: bytes, crs_of: CrsOf) -> Collection:
     """Parse a file."""
     data.decode("utf-8")  # all of it is text
     text = data.decode("latin-1")  # a character for each byte; none of those that matter is another one here
@@ -141,7 +154,11 @@ def _parsed(data: bytes) -> Collection:
         raise _NotPlainError
     if elements is None or not elements.ids:
         raise _NotPlainError
-    return Collection(data, first, last, _crs(json.dumps(members)), elements)
+    # Of many features as of one: it does not depend on what polygons of two dimensions are like.
+    driver, crs = crs_of(json.dumps({**members, "features": [_FEATURE]}).encode())
+    if driver != "GeoJSON":
+        raise _NotPlainError
+    return Collection(data, first, last, crs, elements)
 
 
 def _edited(known: Collection, data: bytes) -> Collection | None:
@@ -251,21 +268,3 @@ def _expect(text: str, at: int, what: str) -> int:
     if text[at : at + 1] != what:
         raise _NotPlainError
     return at + 1
-
-
-@functools.lru_cache(maxsize=64)
-def _crs(members: str) -> CRS | None:
-    """Return the CRS of a collection by its members but its features, as GDAL understands it."""
-    ring = [[0, 0], [1, 0], [1, 1], [0, 0]]
-    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
-    content = json.dumps({**json.loads(members), "features": [feature]}).encode()
-    try:
-        with (
-            MemoryFile(content, ext=SUFFIX) as file,
-            fiona.open(file.name, enabled_drivers=vector_drivers(SUFFIX), allow_unsupported_drivers=True) as opened,
-        ):
-            if opened.driver != "GeoJSON":
-                raise _NotPlainError
-            return CRS.from_wkt(opened.crs.to_wkt()) if opened.crs else None
-    except fiona.errors.FionaError:
-        raise _NotPlainError from None

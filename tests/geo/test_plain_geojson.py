@@ -13,7 +13,8 @@ import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rvbuild.geo.vector import collection, files
+from rvbuild.geo import plain_geojson
+from rvbuild.geo.vector import files
 from rvbuild.geo.vector.files import read_features
 
 RING = [[0, 0], [4.5, 0], [4, 3], [0, 0]]
@@ -43,23 +44,23 @@ def polygon(coordinates: Any, kind: str = "Polygon") -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_known() -> Iterator[None]:
-    collection._known.clear()
+    plain_geojson._known.clear()
     yield
-    collection._known.clear()
+    plain_geojson._known.clear()
 
 
-def anew(path: Path) -> collection.Collection | None:
+def anew(path: Path) -> plain_geojson.Collection | None:
     """Read a file of which nothing is known, and leave what is known as it is."""
-    known = collection._known.copy()
-    collection._known.clear()
+    known = plain_geojson._known.copy()
+    plain_geojson._known.clear()
     try:
-        return collection.read(path)
+        return plain_geojson.read(path, files._crs_of)
     finally:
-        collection._known.clear()
-        collection._known.update(known)
+        plain_geojson._known.clear()
+        plain_geojson._known.update(known)
 
 
-def assert_same(one: collection.Collection | None, other: collection.Collection | None) -> None:
+def assert_same(one: plain_geojson.Collection | None, other: plain_geojson.Collection | None) -> None:
     assert (one is None) == (other is None)
     if one is not None and other is not None:
         assert one[:4] == other[:4]
@@ -99,7 +100,7 @@ def test_an_edited_file_is_read_as_if_it_were_new(
     features = [feature(number) for number in range(4)]
     text = frame % ",".join(features)
     path.write_text(text)
-    assert collection.read(path) is not None
+    assert plain_geojson.read(path, files._crs_of) is not None
     for place, dropped, pieces, whole in edits:
         if whole:  # features are replaced, most of which are plain
             at = round(place * len(features))
@@ -109,25 +110,25 @@ def test_an_edited_file_is_read_as_if_it_were_new(
             at = round(place * len(text))
             text = text[:at] + "".join(pieces) + text[at + dropped :]
         path.write_text(text)
-        assert_same(collection.read(path), anew(path))
+        assert_same(plain_geojson.read(path, files._crs_of), anew(path))
 
 
 def test_only_what_differs_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.geojson"
     features = [feature(number) for number in range(30)]
     path.write_text(FRAMES[1] % ", ".join(features))
-    before = collection.read(path)
+    before = plain_geojson.read(path, files._crs_of)
     features[11:13] = [feature(50), feature(51), feature(52)]
     path.write_text(FRAMES[1] % ", ".join(features))
-    made = collection._made
+    made = plain_geojson._made
     counts = list[int]()
 
     def counting(text: str, starts: Sequence[int], stops: Sequence[int], parsed: Sequence[Any]) -> Any:
         counts.append(len(parsed))
         return made(text, starts, stops, parsed)
 
-    monkeypatch.setattr(collection, "_made", counting)
-    after = collection.read(path)
+    monkeypatch.setattr(plain_geojson, "_made", counting)
+    after = plain_geojson.read(path, files._crs_of)
     assert counts == [3]
     assert before is not None
     assert after is not None
@@ -144,7 +145,7 @@ def test_gdal_reads_the_same(
     path.write_text(frame % ", ".join(feature(number, properties={"a": number}, id=number) for number in range(4)))
     arguments: dict[str, Any] = {"attributes": ["a", "b"], "where": where, "tests": [[">", "a", 2]]}
     plain, value = read_features(path, **arguments), files.digest([path], {"attributes": ["a"], "layer": None})
-    monkeypatch.setattr(collection, "read", lambda path: None)
+    monkeypatch.setattr(plain_geojson, "read", lambda path, crs_of: None)
     files._remembered._results.clear()
     by_gdal = read_features(path, **arguments)
     assert all(shapely.equals_exact(plain.geometries, by_gdal.geometries, 0))
@@ -175,14 +176,14 @@ def test_gdal_reads_the_same(
 def test_all_else_is_left_to_gdal(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.geojson"
     path.write_text(text)
-    assert collection.read(path) is None
+    assert plain_geojson.read(path, files._crs_of) is None
 
 
 def test_little_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = FRAMES[0] % ", ".join(feature(number) for number in range(20))
-    monkeypatch.setattr(collection, "MOST_BYTES", int(2.5 * len(text.encode())))
+    monkeypatch.setattr(plain_geojson, "MOST_BYTES", int(2.5 * len(text.encode())))
     paths = [tmp_path / f"{name}.geojson" for name in "abc"]
     for path in paths:
         path.write_text(text)
-        assert collection.read(path) is not None
-    assert list(collection._known) == paths[1:]
+        assert plain_geojson.read(path, files._crs_of) is not None
+    assert list(plain_geojson._known) == paths[1:]
