@@ -42,6 +42,7 @@ SPEC = TaskSpec(
     losses=OF_PIXELS,
     raw=("raw_labels.tif",),
     gives_pixels=True,
+    drafted=("labels.tif",),
     score_raster="scores.tif",
     scores=("K", "H", "W"),
     results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
