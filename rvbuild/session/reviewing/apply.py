@@ -59,7 +59,7 @@ def apply_verdicts(
     project
         The project.
     verdicts
-        `suspects.gpkg` or `suspects.geojson`, with verdicts. Verdicts that the page keeps beside `suspects.gpkg`, because
+        `suspects.gpkg` or `suspects.geojson`, with verdicts. Those that the page keeps beside `suspects.gpkg`, because
         it could not write them there, count as well.
     in_place
         Change the label files themselves, after a backup of them beside the review.
