@@ -97,6 +97,11 @@ def uses_onnx(engine: Engine, info: ModelInfo) -> bool:
     return engine == "onnxruntime" or (engine == "auto" and not info.backend and not has_torch())
 
 
+def engine_of(engine: Engine, info: ModelInfo) -> str:
+    """Return the name of what computes a model here: part of the keys of predictions, whose bytes it can change."""
+    return "onnxruntime" if uses_onnx(engine, info) else "backend" if info.backend else "torch"
+
+
 def has_torch() -> bool:
     """Tell whether torch is installed, without importing it."""
     return importlib.util.find_spec("torch") is not None
