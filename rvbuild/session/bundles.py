@@ -51,7 +51,7 @@ def predict_files(
 ) -> list[Path]:
     """Predict images with a bundle; return the files written into the directory `into`."""
     kwargs = {"bundle_path": bundle.absolute(), "images": images, "out": into.absolute(), "allow_code": allow_code}
-    resource = "cpu" if engine == "onnxruntime" else "torch"
+    resource = "torch" if engine in ("auto", "torch") else "cpu"
     job = Job("rvbuild.stages.bundle.predict:predict_images", {**kwargs, "engine": engine}, resource)
     return list(_run(job, progress, inline))
 
