@@ -119,7 +119,10 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
     if isinstance(train["pretrained"], str):
         weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
         train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
-    hints: dict[str, Mapping[str, object]] = {"train": {"workers": train.pop("workers")}}
+    in_no_key: dict[str, object] = {"workers": train.pop("workers")}
+    if (log := train.pop("log", None)) is not None:
+        in_no_key["log"] = log
+    hints: dict[str, Mapping[str, object]] = {"train": in_no_key}
     if pixels:
         hints["pixels"] = pixels
     checkpoints = _checkpoints(project)
@@ -150,5 +153,6 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
         hints=hints,
         resource="torch",
         demand=Demand(cores=project.train.threads, device=project.train.device),
+        live=folder(project, "live", "log.jsonl"),
         resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train["schedule"])),
     )

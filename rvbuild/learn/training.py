@@ -22,6 +22,7 @@ from rvbuild.learn.chips.loader import Batch, Loader, epoch_requests, plain_requ
 from rvbuild.learn.curves import FIGURES, by_class, mean_of, shown_figure
 from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
+from rvbuild.learn.logs.epochs import EpochLog
 from rvbuild.learn.models.weights import State, load_state
 from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.learn.selection import Epoch, Scores
@@ -116,7 +117,13 @@ class Training:
         self._measure_requests = plain_requests("train", chosen.tolist(), train["batch_size"])
         self._validation_requests = plain_requests("validation", range(data.validation_count), train["batch_size"])
 
-    def run(self, resume: Path | None = None, identity: str = "", keep: Path | None = None) -> Trained:
+    def run(
+        self,
+        resume: Path | None = None,
+        identity: str = "",
+        keep: Path | None = None,
+        log: EpochLog | None = None,
+    ) -> Trained:
         """Train to the last epoch, or until `patience` is used up.
 
         Parameters
@@ -128,10 +135,14 @@ class Training:
             The identity of this training's trajectory.
         keep
             A directory for the models after each epoch, if they are kept: with `resume`, the same.
+        log
+            Is told of each epoch when it has ended, and at the start of those that a checkpoint has.
         """
         self._keep = keep
         if resume is not None:
             self._restore(resume, identity)
+        if log is not None:
+            log.begin(self._lines)
         epochs = self._train["epochs"]
         while len(self._lines) < self._last_epoch():
             epoch = len(self._lines) + 1
@@ -148,6 +159,8 @@ class Training:
             self._lines.append(line)
             if resume is not None:
                 snapshots.save(resume, self._snapshot(identity))
+            if log is not None:
+                log.add(line)
             self._progress.note(_summary(line, epochs))
         if len(self._lines) < epochs:
             self._progress.note(

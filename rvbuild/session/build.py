@@ -240,13 +240,13 @@ def _require_files(session: Session, closure: Sequence[Artifact]) -> None:
         raise ProjectError(problems)
 
 
-def write_tracebacks(session: Session, failed: Sequence[Outcome]) -> Path | None:
-    """Write the tracebacks of failures to a log and return its path; None if there are none."""
+def write_tracebacks(cache: Path, failed: Sequence[Outcome]) -> Path | None:
+    """Write the tracebacks of failures to a log in `cache` and return its path; None if there are none."""
     texts = [f"{o.artifact.name}\n{o.detail}" for o in failed if o.detail]
     if not texts:
         return None
     try:
-        inside.write(session.workspace.cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
+        inside.write(cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
     except OSError:  # probably the full disk that the failures are about
         return None
-    return session.workspace.cache / "log" / "failures.txt"
+    return cache / "log" / "failures.txt"

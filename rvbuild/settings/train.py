@@ -22,6 +22,10 @@ Schedule: TypeAlias = Literal["one_cycle", "cosine", "step", "constant"]
 """How the learning rate changes."""
 
 
+LogName: TypeAlias = Literal["tensorboard", "mlflow", "csv"]
+"""Where else epochs are logged."""
+
+
 class TrainedSettings(TypedDict):
     """The model that a project names. It is in no key; the description of a model must not choose other code."""
 
@@ -92,6 +96,8 @@ class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
     device: str
     workers: NotRequired[int]
     """In no key: it does not affect the result."""
+    log: NotRequired[list[LogName]]
+    """Where else epochs are logged; in no key."""
     max_chips: NotRequired[int]
     sampling: NotRequired[Literal["all", "balanced"] | ClassWeights]
     normalize: NotRequired[Literal["auto", "pretrained"] | StandardSettings]

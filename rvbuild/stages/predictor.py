@@ -105,6 +105,11 @@ def exported_engine(engine: Engine, info: ModelInfo) -> ExportedEngine | None:
     return None if engine == "torch" else engine
 
 
+def engine_of(engine: Engine, info: ModelInfo) -> str:
+    """Return the name of what computes a model here: part of the keys of predictions, whose bytes it can change."""
+    return exported_engine(engine, info) or ("backend" if info.backend else "torch")
+
+
 def has_torch() -> bool:
     """Tell whether torch is installed, without importing it."""
     return importlib.util.find_spec("torch") is not None

@@ -31,7 +31,7 @@ from rvbuild.project.toml.table import (
     no_effect,
     wrong,
 )
-from rvbuild.settings.train import BackendSettings, Optimizer, Schedule, TrainSettings
+from rvbuild.settings.train import BackendSettings, LogName, Optimizer, Schedule, TrainSettings
 
 METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
 """The metrics that can select the best epoch, by task; the first is the default."""
@@ -88,6 +88,7 @@ class TrainTable(Table):
         "backend",
         "backend_args",
         "clip_norm",
+        "log",
     )
 
     chips: ChipsTable | None = Field(
@@ -221,6 +222,12 @@ class TrainTable(Table):
     amp: Annotated[Literal["auto", True, False], BeforeValidator(_amp)] = Field(
         "auto", description="Whether to compute in mixed precision; auto does so on a GPU."
     )
+    log: Annotated[tuple[LogName, ...], Strict(False)] = Field(
+        (),
+        description="Where each epoch is logged while the training runs, besides live/log.jsonl: csv (live/log.csv), "
+        "tensorboard (live/tensorboard; needs rvbuild[tensorboard]), mlflow (MLFLOW_TRACKING_URI, or live/mlruns; "
+        "needs rvbuild[mlflow]). It changes no result, and builds nothing again.",
+    )
     workers: int = Field(0, ge=0, description="Processes that read chips; does not change the result.")
 
     def check(self, context: Context) -> Iterator[Finding]:
@@ -235,6 +242,7 @@ class TrainTable(Table):
         yield from self._check_selection(context)
         yield from self._check_weights(context)
         yield from duplicates(self.augment, "augment")
+        yield from duplicates(self.log, "log")
         yield from json_problem(self.model_args, ("model_args",))
 
     def _check_backend(self, context: Context) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import xxhash
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, classes_that
@@ -23,6 +24,9 @@ from rvbuild.learn.chips.sampling import chances
 from rvbuild.learn.curves import draw_curves
 from rvbuild.learn.device import reproducible, select_device
 from rvbuild.learn.hooks import TargetOps
+from rvbuild.learn.logs.epochs import EpochLog, Sink
+from rvbuild.learn.logs.files import as_text
+from rvbuild.learn.logs.open import open_sinks
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.models.expected import expected
 from rvbuild.learn.normalize import Normalizer, from_stats, standardized
@@ -42,6 +46,7 @@ def run(
     outputs: Path,
     progress: Progress,
     resume: Path | None = None,
+    live: Path | None = None,
 ) -> None:
     """Train a model.
 
@@ -61,6 +66,8 @@ def run(
     resume
         A directory for checkpoints: a training that was killed continues there. It must belong to these inputs, and to
         these settings but for what `rvbuild.learn.trajectory.resume_ignores` names.
+    live
+        The file that grows by a line of the log when an epoch ends; what `train.log` names is written beside it.
 
     Raises
     ------
@@ -117,14 +124,23 @@ def run(
             progress=progress,
         )
         keep = (resume or outputs) if train.get("checkpoints") else None
-        trained = training.run(resume, _identity(settings, chips, validation), keep)
+        identity = _identity(settings, chips, validation)
+        with EpochLog(_sinks(live, train, identity), progress.note) as log:
+            trained = training.run(resume, identity, keep, log)
     save_model(outputs, trained.weights, info)
     if resume is not None:
         for name in trained.epochs:
             shutil.copyfile(resume / name, outputs / name)
-    log = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in trained.lines)
-    (outputs / "log.jsonl").write_text(log, encoding="utf-8")
+    (outputs / "log.jsonl").write_text(as_text(trained.lines), encoding="utf-8")
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
+
+
+def _sinks(live: Path | None, train: TrainSettings, identity: str) -> list[Sink]:
+    """Return where the epochs are written as they end."""
+    if live is None:
+        return []
+    training = xxhash.xxh3_64_hexdigest(identity.encode())
+    return open_sinks(live, train.get("log", ()), live.parent.parent.name, training)
 
 
 def _chances(settings: TrainStageSettings, chips: Chips) -> np.ndarray | None:
@@ -203,7 +219,7 @@ def _identity(settings: TrainStageSettings, chips: Chips, validation: Chips) -> 
     ignored = resume_ignores(settings["train"]["schedule"])
     # The place of the pixels does not matter: chips hold their digests.
     trajectory: dict[str, object] = {key: value for key, value in settings.items() if key != "pixels"}
-    trajectory["train"] = {key: value for key, value in settings["train"].items() if key not in ignored}
+    trajectory["train"] = {key: value for key, value in settings["train"].items() if key not in (*ignored, "log")}
     counts = [
         chips.scene_counts,
         chips.class_counts.tolist(),
