@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.models import timm_networks
+from rvbuild.learn.models.bands import Bands
 from rvbuild.learn.models.first_conv import adapt_bands
 from rvbuild.project.networks import TIMM, TORCHVISION
 
@@ -164,7 +165,7 @@ def _of_torchvision(
         net = classifiers.bare(name)
         adapt_bands(net, bands, trained=False)
     else:
-        net = classifiers.bare(name, pretrained, note)
+        net = classifiers.bare(name, pretrained, note, any_bands=isinstance(bands, Bands))
         adapt_bands(net, bands, trained=True)
     model = Layers(net)
     return Pyramid(model, bands, model.channels, model.strides, output_stride=output_stride)
