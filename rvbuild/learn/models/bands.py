@@ -11,11 +11,14 @@ import safetensors
 from torch import nn
 
 from rvbuild.errors import ModelError, nearest
+from rvbuild.project.networks import olmoearth
 from rvbuild.project.networks.bands import RGB
 from rvbuild.settings.train import Arguments
 
 ARGUMENTS = ("bands", "weights_bands")
 """What `train.bands` and `train.weights_bands` are called among the arguments of a model."""
+
+_USUAL = 3
 
 METADATA = "bands"
 """The entry of the metadata of a safetensors file with the names of its bands, as a JSON list."""
@@ -65,22 +68,27 @@ def with_names(bands: int, args: Arguments, pretrained: bool | Path) -> int:
         A name is not one of the bands of the weights, or a position is not one of the imagery.
     """
     names: Any = args.get("bands")
-    if not names or pretrained is False:
+    by_name = str(args.get("encoder", "")).startswith(olmoearth.PREFIX)
+    if not names or (pretrained is False and not by_name):
         return bands
     for name, place in names.items():
         if place >= bands:
             raise ModelError(
                 f"train.bands: {name} = {place}, but the imagery has {bands} bands: expected 0 to {bands - 1}"
             )
-    given: Any = args.get("weights_bands")
+    given: Any = olmoearth.BANDS if by_name else args.get("weights_bands")
     known = given or (_in_metadata(pretrained) if isinstance(pretrained, Path) else None) or RGB
     for name in names:
         if name not in known:
             hint = nearest(name, known) or f"; expected {', '.join(known)}"
-            raise ModelError(
-                f'train.bands: the weights have no band "{name}"{hint}. What is not listed starts from random weights'
-            )
+            raise ModelError(f'train.bands: the weights have no band "{name}"{hint}')
     return Bands.named(bands, names, known)
+
+
+def least_bands(args: Arguments) -> int:
+    """Return how many bands images have at least, of which nothing else is known: three, or as many as are named."""
+    names: Any = args.get("bands") or {}
+    return max(_USUAL, *(place + 1 for place in names.values()), 0)
 
 
 def taken(bands: int, of_weights: int) -> dict[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from rvbuild.errors import nearest
-from rvbuild.project.networks import TIMM
+from rvbuild.project.networks import TIMM, olmoearth
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import REFERENCE, Finding, no_effect
 
@@ -29,6 +29,9 @@ def check_bands(
     pretrained
         Whether there are weights to start from, or their path.
     """
+    if encoder is not None and encoder.startswith(olmoearth.PREFIX):
+        yield from _check_olmoearth(bands, weights_bands, encoder)
+        return
     if weights_bands and not isinstance(pretrained, str):
         yield no_effect("weights_bands", "without a file of weights: those of packages know theirs", "pretrained")
     if not bands:
@@ -48,6 +51,21 @@ def check_bands(
         yield no_effect("bands", f"with {show(model)}, which takes a file of weights as it is", "model")
         return
     known = tuple(weights_bands) or (RGB if pretrained is True else ())  # a file may state them itself
+    yield from _check_names(bands, known)
+
+
+def _check_olmoearth(bands: Mapping[str, int], weights_bands: Sequence[str], encoder: str) -> Iterator[Finding]:
+    if weights_bands:
+        yield no_effect("weights_bands", f"with {show(encoder)}, which knows its bands", "encoder")
+    if not bands:
+        message = (
+            f"{show(encoder)} must know the bands of the imagery, for example bands = {{ B04 = 0, B03 = 1, B02 = 2 }}"
+        )
+        yield Finding(("bands",), f"{message}; it takes {', '.join(olmoearth.BANDS)} of Sentinel-2", (("encoder",),))
+    yield from _check_names(bands, olmoearth.BANDS)
+
+
+def _check_names(bands: Mapping[str, int], known: Sequence[str]) -> Iterator[Finding]:
     for name, place in bands.items():
         if known and name not in known:
             hint = nearest(name, known) or f"; expected {', '.join(known)}"

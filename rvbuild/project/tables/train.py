@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
 
 from rvbuild.project.networks import TIMM, models
+from rvbuild.project.networks.bands import check_bands
 from rvbuild.project.networks.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
 from rvbuild.project.networks.timm import with_weights
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tables.normalize import Normalize, without_figures
 from rvbuild.project.tables.own_chips import ChipsTable
 from rvbuild.project.tables.references import Reference, named, names_schema
+from rvbuild.project.tables.training.weights import ClassWeights, Sampling, check_weights
 from rvbuild.project.tasks import SPECS, losses
 from rvbuild.project.tasks.losses import LOSSES
 from rvbuild.project.toml.keys import show
@@ -57,16 +59,6 @@ Pretrained: TypeAlias = Annotated[
 ]
 
 
-ClassWeights: TypeAlias = Annotated[
-    Annotated[Literal["none", "balanced"], Tag("<named>")]
-    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
-    by_type({str: "<named>", dict: "<weights>"}, '"none", "balanced" or a table { class = weight }'),
-]
-Sampling: TypeAlias = Annotated[
-    Annotated[Literal["all", "balanced"], Tag("<named>")]
-    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
-    by_type({str: "<named>", dict: "<weights>"}, '"all", "balanced" or a table { class = weight }'),
-]
 Augmentation: TypeAlias = Annotated[
     str, named(AUGMENTATIONS, "augmentation", "package.module:function"), names_schema(AUGMENTATIONS)
 ]
@@ -78,7 +70,8 @@ WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
 class TrainTable(Table):
     """The model and how it is trained."""
 
-    not_settings = ("chips", "validation", "encoder")  # chips are an input, and the encoder is one of model_args
+    # Chips are an input; the others are among model_args.
+    not_settings = ("chips", "validation", "encoder", "bands", "weights_bands")
     omitted_defaults = (
         "max_chips",
         "sampling",
@@ -115,8 +108,9 @@ class TrainTable(Table):
     encoder: str | None = Field(
         None,
         description="The encoder of a segmentation model: a network of timm or torchvision, such as "
-        "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2; "
-        "`rvbuild models` lists them, and docs/models.md tells more. Needs the extra rvbuild[timm].",
+        "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2, or a foundation "
+        "model for Sentinel-2, such as olmoearth/v1_2_nano; `rvbuild models` lists them, and docs/models.md tells "
+        "more. Needs the extra rvbuild[timm].",
     )
     model_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
@@ -132,6 +126,17 @@ class TrainTable(Table):
         description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, "
         "package:file for a file in an installed package, or a path to a bundle of rvbuild (.zip), of which every "
         "tensor of the same name and shape is taken. Default: true for models that have such weights.",
+    )
+    bands: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="Which band of the imagery each band of the pretrained weights is, from 0 in the order of "
+        "channels, such as { red = 3, green = 2, blue = 1 }: the first convolution takes the kernels of these bands. "
+        "Other bands start from random weights. Default: the first bands are those of the weights.",
+    )
+    weights_bands: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (),
+        description="The names of the bands of a file of weights, in its order, for bands. Default: what its metadata "
+        "say, or else red, green, blue.",
     )
     epochs: int = Field(10, ge=1, description="Number of passes over the training chips.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
@@ -240,10 +245,12 @@ class TrainTable(Table):
             yield from self._check_loss(context)
         yield from self._check_schedule()
         yield from self._check_selection(context)
-        yield from self._check_weights(context)
+        yield from check_weights("class_weights", self.class_weights, "nothing would be learnt", context)
+        yield from check_weights("sampling", self.sampling, "no chip would be drawn", context)
         yield from duplicates(self.augment, "augment")
         yield from duplicates(self.log, "log")
         yield from json_problem(self.model_args, ("model_args",))
+        yield from duplicates(self.weights_bands, "weights_bands")
 
     def _check_backend(self, context: Context) -> Iterator[Finding]:
         yield from json_problem(self.backend_args, ("backend_args",))
@@ -266,6 +273,8 @@ class TrainTable(Table):
             yield from findings
             return
         known_of = models.has_pretrained(model, self.encoder)
+        start = known_of if self.pretrained is None else self.pretrained
+        yield from check_bands(self.bands, self.weights_bands, model, self.encoder, start)
         if self.normalize == "pretrained" and self.bundle is None:
             random = self.pretrained is False or (self.pretrained is None and not known_of)
             yield from without_figures(model, random, known_of)
@@ -345,21 +354,6 @@ class TrainTable(Table):
                 (("epochs",),),
             )
 
-    def _check_weights(self, context: Context) -> Iterator[Finding]:
-        trained = [name for name in context.classes if name != context.null]
-        for key, weights, consequence in (
-            ("class_weights", self.class_weights, "nothing would be learnt"),
-            ("sampling", self.sampling, "no chip would be drawn"),
-        ):
-            if isinstance(weights, str):
-                continue
-            for name in weights:
-                problem = context.class_problem(name, null=False)
-                if problem:
-                    yield Finding((key, name), problem)
-            if trained and not any(weights.get(name, 1.0) for name in trained):
-                yield Finding((key,), f"every class weighs 0, so {consequence}")
-
     @property
     def weights(self) -> str | None:
         """The path of the user's weights, or None; expanded once the project is loaded."""
@@ -394,6 +388,10 @@ class TrainTable(Table):
             settings["model_args"] = {**settings["model_args"], "encoder": encoder}
         elif settings["model"].startswith(TIMM) and settings["pretrained"] is True:
             settings["model"] = with_weights(settings["model"])
+        if self.bands:
+            settings["model_args"] = {**settings["model_args"], "bands": dict(self.bands)}
+        if self.weights_bands:
+            settings["model_args"] = {**settings["model_args"], "weights_bands": list(self.weights_bands)}
         if self.loss in LOSSES:
             settings["loss_args"] = LOSSES[self.loss].not_default(self.loss_args)
         return settings
