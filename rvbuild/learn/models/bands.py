@@ -88,7 +88,7 @@ def with_names(bands: int, args: Arguments, pretrained: bool | Path) -> int:
 def least_bands(args: Arguments) -> int:
     """Return how many bands images have at least, of which nothing else is known: three, or as many as are named."""
     names: Any = args.get("bands") or {}
-    return max(_USUAL, *(place + 1 for place in names.values()), 0)
+    return max([_USUAL, *(int(place) + 1 for place in names.values())])
 
 
 def taken(bands: int, of_weights: int) -> dict[int, int]:
