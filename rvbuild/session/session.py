@@ -143,11 +143,13 @@ def open_session(
     artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
     rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
     requested: bool = False,
+    arrange: Callable[[list[Artifact]], list[Artifact]] | None = None,
 ) -> Iterator[Session]:
     """Open the workspace of `projects` and plan the artifacts that `artifacts` returns; by default all.
 
     Stages that are not part of `build` are planned if they are `requested`, or were built before.
-    `rules_may_run` decides whether the workspace's own rules may run; by default if the user trusts them.
+    `rules_may_run` decides whether the workspace's own rules may run; by default if the user trusts them. `arrange`
+    changes the list of all artifacts, for example so that variants of a project share some.
     """
     workspace = Workspace(projects[0].workspace, notify)
     executor: Executor | None = None
@@ -158,6 +160,7 @@ def open_session(
         appeared = find_sidecars(workspace, projects, executor)
         if artifacts is None:
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, notify), requested)
+            every = arrange(every) if arrange is not None else every
         else:
             every = artifacts(projects, workspace)
         plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)

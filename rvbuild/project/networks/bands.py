@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from rvbuild.errors import nearest
 from rvbuild.project.networks import TIMM, olmoearth
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import REFERENCE, Finding, no_effect
+from rvbuild.project.toml.table import REFERENCE, Finding, duplicates, no_effect
 
 RGB = ("red", "green", "blue")
 """The bands of the weights of torchvision and timm."""
@@ -29,6 +29,7 @@ def check_bands(
     pretrained
         Whether there are weights to start from, or their path.
     """
+    yield from duplicates(tuple(weights_bands), "weights_bands")
     if encoder is not None and encoder.startswith(olmoearth.PREFIX):
         yield from _check_olmoearth(bands, weights_bands, encoder)
         return
@@ -52,6 +53,12 @@ def check_bands(
         return
     known = tuple(weights_bands) or (RGB if pretrained is True else ())  # a file may state them itself
     yield from _check_names(bands, known)
+
+
+def bands_settings(bands: Mapping[str, int], weights_bands: Sequence[str]) -> dict[str, object]:
+    """Return the arguments of a model that name its bands; empty without names."""
+    named: dict[str, object] = {"bands": dict(bands), "weights_bands": list(weights_bands)}
+    return {key: value for key, value in named.items() if value}
 
 
 def _check_olmoearth(bands: Mapping[str, int], weights_bands: Sequence[str], encoder: str) -> Iterator[Finding]:

@@ -113,7 +113,7 @@ def _build(asked: dict[str, Any], lines: Lines) -> tuple[bool, str]:
         lines.tell("planned", labels=pending)
         outcomes = work.run(lines, _not_trusted)
         failed = [outcome for outcome in outcomes if outcome.did is Did.FAILED]
-        write_tracebacks(work.session, failed)
+        write_tracebacks(work.session.workspace.cache, failed)
         ok = not any(outcome.did in (Did.FAILED, Did.SKIPPED) for outcome in outcomes)
         said = _review(work.session, projects[0], order) if ok and stage == reviews.STAGE else ""
     return ok, said
