@@ -25,6 +25,7 @@ from rvbuild.project.tasks import SPECS
 from rvbuild.rules.inputs import sidecars
 from rvbuild.rules.inputs.companions import Ask, Companions, Question
 from rvbuild.rules.inputs.own_code import image_code, images_code, metrics_code, user_code, without_code
+from rvbuild.rules.inputs.rasters import rasters
 from rvbuild.settings.area import AreaSettings, OfArea, SplitBlockSettings
 from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.classes import ClassId, ClassName, ClassSettings
@@ -269,12 +270,7 @@ def _resolve(workspace: str, path: str) -> Path:
 
 
 def _rasters(project: Project, role: str, paths: tuple[str, ...]) -> Source:
-    files = tuple(resolve(project, p) for p in paths)
-    companions = _companions(project)
-    sorted_out = [sidecars.sort(companions.of_raster(f)) for f in files]
-    sidecar_files = tuple(counted for counted, _ in sorted_out)
-    ignored = tuple(other for _, others in sorted_out for other in others)
-    return Source(role, files, sidecar_files if any(sidecar_files) else (), ignored_sidecars=ignored)
+    return rasters(role, tuple(resolve(project, p) for p in paths), _companions(project))
 
 
 def _vectors(project: Project, role: str, tables: Sequence[tuple[Sequence[str], Reading]]) -> Source:

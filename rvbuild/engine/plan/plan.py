@@ -16,11 +16,10 @@ from rvbuild.engine.keys.artifact import (
     Product,
     Source,
     components,
-    digest,
     digest_texts,
 )
-from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.decide import Decision, Facts, State, decide
+from rvbuild.engine.plan.on_disk import content_of, damage
 from rvbuild.engine.plan.products import files_of, product_digest
 from rvbuild.engine.remote.read_through import ReadThrough
 from rvbuild.engine.store.action import Action
@@ -285,11 +284,7 @@ class Plan:
         return notes
 
     def _content(self, source: Source, i: int) -> str | None:
-        prints = self.workspace.prints
-        value = prints.digest(source.files[i])
-        if value is None or not source.sidecars_of(i):
-            return value
-        return digest([value, sorted([label, prints.digest(path)] for label, path in source.labelled(i))])
+        return content_of(self.workspace.prints, source, i)
 
     def _source(self, source: Source) -> str | None:
         """Return the digest of the files of `source`, or None if one is missing."""
@@ -364,24 +359,7 @@ class Plan:
 
     def _damaged(self, artifact: Artifact, record: Record) -> tuple[str, ...]:
         """Return a phrase for each output that is missing or was edited; update the signatures of touched outputs."""
-        phrases, touched = [], {}
-        root = str(self.workspace.root)
-        for name, output in record.outputs.items():
-            if output.path != artifact.shown(name):
-                phrases.append(f"{output.path} is now shown as {artifact.shown(name)}")
-                continue
-            path = f"{root}/{output.path}"
-            now = signature(path)
-            if now is None:
-                phrases.append(f"{output.path} is missing")
-                continue
-            if output.is_as_placed(now):
-                continue
-            if now.size != output.size or self.workspace.prints.digest(path) != output.digest:
-                phrases.append(f"{output.path} was edited")
-                continue
-            ctime_ns = None if output.ctime_ns is None else now.ctime_ns
-            touched[name] = dataclasses.replace(output, mtime_ns=now.mtime_ns, inode=now.inode, ctime_ns=ctime_ns)
+        phrases, touched = damage(self.workspace.root, self.workspace.prints, artifact, record)
         if touched:
             renewed = dataclasses.replace(record, outputs={**record.outputs, **touched})
             self._records[artifact.name] = renewed

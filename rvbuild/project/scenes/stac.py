@@ -68,6 +68,19 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
     AssetError
         An item lacks an asset.
     """
+    items = features(content)
+    names = tuple(assets) if assets is not None else data_assets(items[0])
+    return Items(names, tuple(hrefs_of(item, names, where) for item in items))
+
+
+def features(content: bytes) -> list[dict[str, object]]:
+    """Return the items in a file: one, or those of a collection of items.
+
+    Raises
+    ------
+    StacError
+        It is neither an item nor an item collection.
+    """
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -75,43 +88,45 @@ def parse(content: bytes, where: str, assets: Sequence[str] | None = None) -> It
     kind = value.get("type") if isinstance(value, dict) else None
     if kind in ("Catalog", "Collection"):
         raise StacError(f"is a STAC {kind}; expected an item or an item collection; use one of its items")
-    features = value.get("features") if kind == "FeatureCollection" else [value] if kind == "Feature" else None
-    if not isinstance(features, list) or not all(isinstance(item, dict) for item in features):
+    items = value.get("features") if kind == "FeatureCollection" else [value] if kind == "Feature" else None
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise StacError(
             "is neither a STAC item (a Feature with assets) nor a collection of items (a FeatureCollection)"
         )
-    if not features:
+    if not items:
         raise StacError("is an item collection without items")
-    names = tuple(assets) if assets is not None else _default(features[0])
-    return Items(names, tuple(_hrefs(item, names, where) for item in features))
+    return items
 
 
-def _assets(item: Mapping[str, object]) -> dict[str, dict[str, object]]:
+def assets_of(item: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """Return the assets of an item by name."""
     assets = item.get("assets")
     if not isinstance(assets, dict) or not all(isinstance(asset, dict) for asset in assets.values()):
         raise StacError(f"item {show(item.get('id', '?'))} has no assets")
     return assets
 
 
-def _roles(asset: Mapping[str, object]) -> Sequence[object]:
+def roles_of(asset: Mapping[str, object]) -> Sequence[object]:
     """Return the roles of an asset, by the specification a list of strings."""
     roles = asset.get("roles")
     return roles if isinstance(roles, list) else ()
 
 
-def _default(item: Mapping[str, object]) -> tuple[str, ...]:
-    assets = _assets(item)
-    data = [name for name, asset in assets.items() if "data" in _roles(asset)]
+def data_assets(item: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the names of the assets with the role `data`, or else of those whose media type is a raster."""
+    assets = assets_of(item)
+    data = [name for name, asset in assets.items() if "data" in roles_of(asset)]
     rasters = [name for name, asset in assets.items() if str(asset.get("type", "")).lower().startswith(_RASTERS)]
     if not (names := data or rasters):
         raise AssetError(
             f"item {show(item.get('id', '?'))} has no asset with the role data, and none whose type is a "
-            f"raster; list the assets to use, of {_listed(assets)}"
+            f"raster; list the assets to use, of {listed(assets)}"
         )
     return tuple(names)
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return the names of assets for a message."""
     first = list(itertools.islice(names, _MOST_NAMED + 1))
     return ", ".join(first[:_MOST_NAMED]) + (", …" if len(first) > _MOST_NAMED else "") or "none"
 
@@ -120,13 +135,13 @@ _MOST_NAMED = 20
 """Maximum number of assets in a message."""
 
 
-def _hrefs(item: Mapping[str, object], names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Return the files of assets."""
-    assets, id_ = _assets(item), item.get("id", "?")
+def hrefs_of(item: Mapping[str, object], names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Return the files of the assets of an item; `where` is the base of relative links."""
+    assets, id_ = assets_of(item), item.get("id", "?")
     hrefs = []
     for name in names:
         if name not in assets:
-            hint = nearest(name, itertools.islice(assets, _COMPARED)) or f"; its assets are {_listed(assets)}"
+            hint = nearest(name, itertools.islice(assets, _COMPARED)) or f"; its assets are {listed(assets)}"
             raise AssetError(f"item {show(id_)} has no asset {show(name)}{hint}")
         href = assets[name].get("href")
         if not isinstance(href, str) or not href.strip():
@@ -227,9 +242,19 @@ class StacReader:
         StacError
             The file cannot be read, or see `parse`.
         """
+        return parse(self.content(workspace, path), path, assets)
+
+    def content(self, workspace: Path, path: str) -> bytes:
+        """Return the content of the file at `path`, which is an address, or relative to the workspace.
+
+        Raises
+        ------
+        StacError
+            The file cannot be read.
+        """
         if path not in self._contents:
             self._contents[path] = self._remote(path) if is_url(path) else self._local(workspace / path)
-        return parse(self._contents[path], path, assets)
+        return self._contents[path]
 
     def _local(self, path: Path) -> bytes:
         try:

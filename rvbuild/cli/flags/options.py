@@ -1,4 +1,4 @@
-"""Options of single commands."""
+"""Options of several commands, and options that only one building command has."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from pathlib import Path
 import click
 
 from rvbuild.stages.names import ENGINES
+
+overriding = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key for this call."
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
+verbose = click.option("-v", "--verbose", is_flag=True, help="Show fresh artifacts as well.")
+trusting = click.option("--trust", is_flag=True, help="Trust the code of this workspace: run it, and do not ask again.")
+projects = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
+jobs = click.option(
+    "-j", "--jobs", type=click.IntRange(1), help="Artifacts to build at once; default: the number of cores."
+)
+keep_going = click.option(
+    "-k", "--keep-going", is_flag=True, help="After a failure, finish everything that does not depend on it."
+)
+inline = click.option("--inline", is_flag=True, help="Run stages in this process, one at a time, for debugging.")
+only_scenes = click.option("--scene", "scenes", multiple=True, metavar="ID", help="Only this scene (repeatable).")
 
 APPLYING = (
     click.option("-o", "into", type=click.Path(path_type=Path), metavar="DIR", help="With --apply: for the copies."),
@@ -50,6 +67,13 @@ OF_COMMANDS = {
             "--engine",
             type=click.Choice(ENGINES),
             help="What computes the model of a bundle; default: auto, torch where it is installed.",
+        ),
+        click.option(
+            "--asset",
+            "assets",
+            multiple=True,
+            metavar="NAME",
+            help="With a bundle: the asset of STAC items to predict (repeatable for a stack).",
         ),
         _CODE,
     ),

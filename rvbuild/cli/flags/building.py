@@ -1,0 +1,154 @@
+"""The flags of the commands that build: one for each stage, `build`, and `watch`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from rvbuild.cli.flags.options import (
+    OF_COMMANDS,
+    as_json,
+    inline,
+    jobs,
+    keep_going,
+    only_scenes,
+    overriding,
+    projects,
+    quiet,
+    trusting,
+    verbose,
+)
+from rvbuild.cli.words import normal_words
+from rvbuild.errors import nearest
+from rvbuild.session.names import BUILDING
+from rvbuild.stages.names import COMMANDS
+
+_OPTIONS = {
+    "scenes": "--scene",
+    "jobs": "-j",
+    "dry_run": "-n",
+    "keep_going": "-k",
+    "always_make": "-B",
+    "overrides": "--set",
+    "as_json": "--json",
+    "trust": "--trust",
+}
+"""Options of building commands that do not apply to a bundle, or only where it predicts."""
+
+_OF_BUNDLES = ("jobs", "dry_run", "always_make", "inline", "as_json")
+"""Options of building commands that apply to a bundle that predicts."""
+
+
+def stages_of_workspace(words: Sequence[str]) -> list[str]:
+    """Return the stages that the projects in `words` add."""
+    from rvbuild.session.own_stages import own_stages
+
+    return own_stages(words)
+
+
+def stage_command(stage: str, line: str) -> click.Command:
+    """Return the command that builds `stage`, with its line of `--help`."""
+    make: click.Command = click.command(stage, help=line)(_building(stage))
+    return make
+
+
+def _building(stage: str) -> Callable[..., int]:
+    @click.argument(
+        "words", nargs=-1, metavar="BUNDLE.zip INPUT… | [PROJECT.toml]…" if stage == "predict" else "[PROJECT.toml]…"
+    )
+    @only_scenes
+    @jobs
+    @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+    @keep_going
+    @click.option("-B", "--always-make", is_flag=True, help="Build fresh artifacts again.")
+    @inline
+    @trusting
+    @overriding
+    @as_json
+    @quiet
+    @verbose
+    def command(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
+        from rvbuild.cli.commands import build as build_command
+
+        verbosity = -1 if quiet else 1 if verbose else 0
+        if (count := flags.pop("count", None)) is not None:
+            flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
+        into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
+        engine, assets = flags.pop("engine", None), flags.pop("assets", ())
+        applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
+        if flags.pop("verify", False):
+            if unused := [name for name, value in flags.items() if value and name != "inline"]:
+                raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
+            return build_command.verify_bundle(words, allow_code, verbosity, flags["inline"])
+        if words and words[0].endswith(".zip"):
+            if stage == "bundle":
+                raise click.UsageError(
+                    f"{words[0]}: a bundle is for `rvbuild predict`, or for `rvbuild bundle --verify {words[0]}`"
+                )
+            if stage != "predict":
+                raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
+            if unused := [name for name, value in flags.items() if value and name not in _OF_BUNDLES]:
+                raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
+            from rvbuild.cli.commands import predict as predict_command
+
+            given = {name: flags[name] for name in _OF_BUNDLES}
+            return predict_command.predict_bundle(
+                words, into, engine=engine or "auto", assets=assets, allow_code=allow_code, verbosity=verbosity, **given
+            )
+        if stage != "review" and (into is not None or allow_code or engine is not None or assets):
+            raise click.UsageError(
+                "--allow-code applies to a bundle: rvbuild bundle --verify BUNDLE.zip"
+                if stage == "bundle"
+                else "-o, --engine, --asset, --allow-code: for a bundle, as in rvbuild predict BUNDLE.zip INPUT… -o DIR"
+            )
+        for word in words:
+            if not word.endswith(".toml"):
+                raise click.UsageError(
+                    f"{word}: not a project file (.toml)" + (" or bundle (.zip)" if stage == "predict" else "")
+                )
+        options = build_command.Options(verbosity=verbosity, **flags)
+        if stage == "review":
+            from rvbuild.cli.commands import review as review_command
+
+            return review_command.review(words, options, into=into, **applied)
+        return build_command.build(stage, words, options, normal_words(sys.argv[1:]))
+
+    for option in OF_COMMANDS.get(stage, ()):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("stage", metavar="STAGE")
+@projects
+@only_scenes
+@jobs
+@keep_going
+@inline
+@trusting
+@overriding
+@quiet
+@verbose
+def watch(stage: str, words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
+    """Build STAGE now, and again whenever an input or the project file is saved.
+
+    Ctrl-C ends it. Needs the package watchfiles: pip install 'rvbuild[watch]'.
+    """
+    from rvbuild.cli.commands import build as build_command
+    from rvbuild.cli.commands import watch as watch_command
+
+    valid = [*BUILDING, *stages_of_workspace(words)]
+    if stage not in valid:
+        raise click.UsageError(f"watch {stage}: no such stage{nearest(stage, valid)} (stages: {', '.join(valid)})")
+    return watch_command.watch(
+        stage, words, build_command.Options(verbosity=-1 if quiet else 1 if verbose else 0, **flags)
+    )
+
+
+COMMANDS_THAT_BUILD = (
+    *(stage_command(stage, line) for stage, line in {**COMMANDS, "build": "Build all artifacts."}.items()),
+    watch,
+)
