@@ -119,8 +119,8 @@ def evidence(
     centre = area.centroid
     covers = _scaled(own, centre.x, centre.y, view)
     # The label itself is no neighbour, wherever the outline has been moved.
-    other = view.labelled[class_id] - (0.0 if label is None else own if label is area else cover(label, view))
-    free = known * (1 - np.minimum(np.maximum(other, 0.0), 1.0))
+    neighbours = view.labelled[class_id] - (0.0 if label is None else own if label is area else cover(label, view))
+    free = known * (1 - np.minimum(np.maximum(neighbours, 0.0), 1.0))
     rings = [covers[0] * known]
     for number, (less, more) in enumerate(itertools.pairwise(covers), start=1):
         rings.append(np.maximum(more - less, 0) * (known if number <= 2 else free))
