@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rvbuild import rules
 from rvbuild.engine.run.worker import Job
 from rvbuild.process import variables
 from rvbuild.progress import Progress
-from rvbuild.project.model import Project
-from rvbuild.rules.bundle import about
-from rvbuild.session.session import new_executor
+from rvbuild.session.executors import new_executor
+
+if TYPE_CHECKING:
+    from rvbuild.project.model import Project
 
 
 def verify_file(bundle: Path, progress: Progress, *, allow_code: bool = False, inline: bool = False) -> list[str]:
@@ -27,6 +28,8 @@ def write_repository(project: Project, folder: Path, progress: Progress, *, inli
 
     The bundle is up to date.
     """
+    from rvbuild.rules.bundle import about  # what only predicts has no rules
+
     built = project.workspace / "cache" / project.name
     log = built / "train" / "log.jsonl"
     kwargs = {
