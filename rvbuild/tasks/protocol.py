@@ -19,6 +19,7 @@ from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.augmentable import Augmentable
 from rvbuild.tasks.evaluation import Counts, Evaluation
+from rvbuild.tasks.orientations import Oriented
 from rvbuild.tasks.portable import Exported, Portable
 from rvbuild.tasks.settings import DeriveSettings, InferSettings
 
@@ -249,6 +250,18 @@ class Task(Augmentable, Protocol):
         ------
         ModelError
             The model cannot be exported.
+        """
+
+    def averaged(self, predictions: Oriented, side_px: int) -> Any:
+        """Return one prediction of a batch from those of its images in several orientations.
+
+        Parameters
+        ----------
+        predictions
+            What `forward` returned, with the orientation that the images had: one after another, so that only one needs
+            to be in memory.
+        side_px
+            The side of the images.
         """
 
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:

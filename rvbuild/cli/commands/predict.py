@@ -20,7 +20,7 @@ from rvbuild.session.build import DONE, write_tracebacks
 from rvbuild.session.predicting.plan import Planned
 from rvbuild.session.predicting.predict import Order, Prepared, prepared
 from rvbuild.session.status import ArtifactStatus
-from rvbuild.stages.names import Engine
+from rvbuild.stages.names import AnyTestTime, Engine
 
 _SHOWN = 4
 """Maximum number of results that are listed at the end."""
@@ -31,6 +31,7 @@ def predict_bundle(
     into: Path | None,
     *,
     engine: Engine = "auto",
+    tta: AnyTestTime | None = None,
     assets: Sequence[str] = (),
     jobs: int | None = None,
     dry_run: bool = False,
@@ -50,7 +51,8 @@ def predict_bundle(
         )
     if into is None:
         raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
-    order = Order(bundle, tuple(words[1:]), into, engine, tuple(assets), jobs or 1, always_make, allow_code, inline)
+    how = (engine, tta, tuple(assets), jobs or 1, always_make, allow_code, inline)
+    order = Order(bundle, tuple(words[1:]), into, *how)
     reporter = report.make(False, verbosity, as_json)
     try:
         for line in variables.problems(os.environ):
