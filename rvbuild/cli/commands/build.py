@@ -16,10 +16,11 @@ from rvbuild.cli.commands import suggest
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.outcome import Did, Outcome
+from rvbuild.engine.run.failures import write_tracebacks
+from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
 from rvbuild.session import bundles, seals
-from rvbuild.session.build import DONE, Order, Planned, planned, write_tracebacks
+from rvbuild.session.build import Order, Planned, planned
 from rvbuild.session.headline import headline
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import Session
