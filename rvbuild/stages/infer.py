@@ -36,7 +36,7 @@ from rvbuild.stages.predictor import Predictor, load_predictor
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
-from rvbuild.tasks.protocol import Merger
+from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.settings import InferSettings
 
 if TYPE_CHECKING:

@@ -26,9 +26,10 @@ from rvbuild.settings.predict import CellPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.orientations import Oriented, mean
 from rvbuild.tasks.portable import Exported, Probabilities
-from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, Panels, PixelLabels
+from rvbuild.tasks.protocol import ClassList, Draw, Labels, Panels, PixelLabels
 
 if TYPE_CHECKING:
     import torch

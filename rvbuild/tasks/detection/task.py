@@ -26,9 +26,10 @@ from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.candidates import Candidates, Detected
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.orientations import Orientation, Oriented
 from rvbuild.tasks.portable import Exported
-from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, Panels, PixelLabels
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Panels, PixelLabels
 
 if TYPE_CHECKING:
     import torch

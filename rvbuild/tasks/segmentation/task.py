@@ -22,9 +22,10 @@ from rvbuild.settings.labels import LabelSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.orientations import Oriented, mean, turned_back
 from rvbuild.tasks.portable import Exported, Probabilities
-from rvbuild.tasks.protocol import ClassList, Draw, Merger, Panels, PixelLabels
+from rvbuild.tasks.protocol import ClassList, Draw, Panels, PixelLabels
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
 from rvbuild.tasks.segmentation.target import draw as draw
 from rvbuild.tasks.segmentation.target import mask as mask
