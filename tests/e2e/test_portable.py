@@ -55,4 +55,4 @@ def test_a_bundle_with_onnx(space: Space, monkeypatch: pytest.MonkeyPatch) -> No
     result = space.rvbuild("bundle", "--hf", hub, "--verify", hub)
     assert result.status == 2 and "choose one" in result.err
     result = space.rvbuild("predict", "projects/p.toml", "--engine", "torch")
-    assert result.status == 2 and "--engine, --asset, --allow-code: for a bundle" in result.err
+    assert result.status == 2 and "--engine, --tta, --asset, --allow-code: for a bundle" in result.err

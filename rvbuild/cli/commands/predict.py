@@ -18,7 +18,7 @@ from rvbuild.errors import UsageError, counted
 from rvbuild.process import variables
 from rvbuild.session.predicting.predict import Order, Prepared, prepared
 from rvbuild.stages.bundle.hub.folder import as_bundle
-from rvbuild.stages.names import Engine
+from rvbuild.stages.names import AnyTestTime, Engine
 
 if TYPE_CHECKING:
     from rvbuild.session.predicting.plan import Planned
@@ -33,6 +33,7 @@ def predict_bundle(
     into: Path | None,
     *,
     engine: Engine = "auto",
+    tta: AnyTestTime | None = None,
     assets: Sequence[str] = (),
     jobs: int | None = None,
     dry_run: bool = False,
@@ -55,9 +56,9 @@ def predict_bundle(
         )
     if into is None:
         raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
+    how = (engine, tta, tuple(assets), jobs or 1, always_make, allow_code, inline)
     with as_bundle(bundle) as packed:
-        order = Order(packed, tuple(words[1:]), into, engine, tuple(assets), jobs or 1, always_make, allow_code, inline)
-        return _predict(order, into, dry_run, as_json, verbosity)
+        return _predict(Order(packed, tuple(words[1:]), into, *how), into, dry_run, as_json, verbosity)
 
 
 def _predict(order: Order, into: Path, dry_run: bool, as_json: bool, verbosity: int) -> int:
