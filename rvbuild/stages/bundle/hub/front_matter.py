@@ -8,14 +8,8 @@ from collections.abc import Mapping, Sequence
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.selection import Epoch
 from rvbuild.project.networks import TIMM, olmoearth, timm
+from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle.licence import encoder_of
-
-PIPELINES = {
-    "semantic_segmentation": "image-segmentation",
-    "chip_classification": "image-classification",
-    "object_detection": "object-detection",
-}
-"""The hub's names of tasks."""
 
 _LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0")
 """The hub's identifiers among the licences of weights that a model may start from."""
@@ -41,7 +35,7 @@ def front_matter(info: ModelInfo, name: str, start: str, epoch: Epoch | None, on
     onnx
         Whether there is a network for onnxruntime.
     """
-    pipeline = PIPELINES[info.task]
+    pipeline = SPECS[info.task].hub
     content: dict[str, object] = {
         **_licence(encoder_of(info), start),
         "library_name": "rvbuild",
