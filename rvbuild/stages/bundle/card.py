@@ -125,7 +125,8 @@ def _metrics(log: Sequence[Epoch], about: PortableSettings) -> Iterator[str]:
     chosen = f"the best of {len(log)} by {metric}" if select == "best" else f"the last of {len(log)}"
     yield f"The weights are those of epoch {best}, {chosen}."
     if "ema" in about:
-        yield f"They are the exponential moving average of the weights of all steps until then (decay {about['ema']:g})."
+        decay = f"(decay {about['ema']:g})"
+        yield f"They are the exponential moving average of the weights of all steps until then {decay}."
     if not epoch["metrics"]:
         yield "There were no validation chips, so no metric is known."
         return
