@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from rvbuild.cores import CARD_VARIABLE
+from rvbuild.errors import DataError
+from rvbuild.files.formats import DRIVERS, WRITES_LAYERS
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, read_info
 from rvbuild.progress import Progress
+from rvbuild.settings.predict import PredictSettings
 from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.check import checked_settings, read_json
 from rvbuild.stages.bundle.predict import (
@@ -22,8 +26,8 @@ from rvbuild.stages.bundle.predict import (
     vector_names,
 )
 from rvbuild.stages.bundle.write import PROJECT
-from rvbuild.stages.names import Engine
-from rvbuild.stages.predictor import Predictor, engine_of, load_predictor, uses_onnx
+from rvbuild.stages.names import AnyTestTime, Engine
+from rvbuild.stages.predictor import Predictor, engine_of, exported_engine, load_predictor
 
 
 class Opened(TypedDict):
@@ -66,7 +70,9 @@ def open_once(bundle: Path, into: Path, allow_code: bool, engine: Engine, progre
     """
     settings = open_bundle(bundle, into)
     info = read_info(into / DESCRIPTION)
-    require_permission(bundle, info, settings["image"], allow_code or uses_onnx(engine, info), allow_code)
+    without_code = allow_code or exported_engine(engine, info) is not None
+    require_permission(bundle, info, settings["image"], without_code, allow_code)
+    _require_writer(bundle, settings["predict"])
     image = settings["image"]
     layers = image.get("layers", [])
     return {
@@ -86,6 +92,7 @@ def predict_files(
     outputs: Path,
     allow_code: bool,
     engine: Engine,
+    tta: AnyTestTime | None,
     progress: Progress,
 ) -> None:
     """Write the prediction for one scene into an empty directory; a worker loads the model for the first one.
@@ -102,6 +109,8 @@ def predict_files(
         The directory.
     allow_code, engine
         See `open_once`.
+    tta
+        The test-time augmentation, or "none"; None: that of the bundle.
     progress
         Receives progress, in windows.
 
@@ -112,17 +121,33 @@ def predict_files(
     ModelError
         The model cannot be loaded.
     """
-    settings, predictor = _loaded(bundle, opened, allow_code, engine, os.environ.get(CARD_VARIABLE))
+    settings, predictor = _loaded(bundle, opened, allow_code, engine, tta, os.environ.get(CARD_VARIABLE))
     require_memory(bundle, settings, predictor.info, [image])
     predict_into(predictor, settings, image, outputs, progress)
 
 
+def _require_writer(bundle: Path, predict: PredictSettings) -> None:
+    """Raise a DataError if vectors of a bundle need a package that is not installed."""
+    names = [vector.get("file", f".{vector.get('format')}") for vector in predict["vectors"]]
+    names += [f".{value}" for key, value in predict.items() if key in ("boxes", "cells")]
+    wanted = sorted({suffix for name in names if (suffix := Path(f"x{name}").suffix) in DRIVERS})
+    if wanted and importlib.util.find_spec(WRITES_LAYERS) is None:
+        raise DataError(
+            f"{bundle}: writes {' and '.join(wanted)} files, which needs the package {WRITES_LAYERS}: "
+            "pip install 'rvbuild-runtime[vectors]'. GeoJSON needs no package"
+        )
+
+
 @functools.lru_cache(maxsize=1)
 def _loaded(
-    bundle: Path, opened: Path, allow_code: bool, engine: Engine, _card: str | None
+    bundle: Path, opened: Path, allow_code: bool, engine: Engine, tta: AnyTestTime | None, _card: str | None
 ) -> tuple[Settings, Predictor]:
     where = f"{bundle}: {PROJECT}"
     settings = checked_settings(read_json(opened / PROJECT, where), where)
+    if tta == "none":
+        settings["predict"].pop("tta", None)
+    elif tta is not None:
+        settings["predict"]["tta"] = tta
     predictor = load_predictor(
         opened / WEIGHTS,
         opened / DESCRIPTION,
