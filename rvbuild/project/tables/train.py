@@ -107,13 +107,14 @@ class TrainTable(Table):
         "fasterrcnn_, retinanet_ or fcos_ with resnet18_fpn, resnet34_fpn, resnet50_fpn or resnet101_fpn, "
         "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or your own factory as "
         f"package.module:name. With an encoder: {', '.join(DECODERS['semantic_segmentation'])}; for "
+        f"object_detection {', '.join(DECODERS['object_detection'])}; for "
         "chip_classification also any network of timm, such as timm/convnext_tiny. unet (without an encoder) and cnn "
         "train from scratch in minutes. Default: deeplabv3_resnet50; for "
         "chip_classification, resnet18; for object_detection, fasterrcnn_resnet50_fpn.",
     )
     encoder: str | None = Field(
         None,
-        description="The encoder of a segmentation model: a network of timm or torchvision, such as "
+        description="The encoder of a segmentation model or a detector: a network of timm or torchvision, such as "
         "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2; "
         "`rvbuild models` lists them, and docs/models.md tells more. Needs the extra rvbuild[timm].",
     )
