@@ -22,7 +22,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import rvbuild
+from benchmarks.quick_init import quick_init
 from rvbuild.learn import models
 from rvbuild.project.networks import TIMM, timm
 
@@ -43,7 +44,6 @@ BYTES_PER_PARAMETER = 20
 """Weights, gradients, the copy to be saved, the file, and the second network."""
 MEMORY_BYTES = 6 << 30
 
-_BLOCK = 1 << 12
 _SHOWN = 160
 
 
@@ -140,7 +140,7 @@ def try_network(name: str, bands: int) -> None:
 
 
 def _built(name: str, bands: int) -> nn.Module:
-    with _quick_init():
+    with quick_init():
         return models.build(
             "semantic_segmentation",
             "unet",
@@ -149,35 +149,6 @@ def _built(name: str, bands: int) -> nn.Module:
             args={**DECODER, "encoder": TIMM + name},
             chip_px=CHIP_PX,
         )
-
-
-@contextlib.contextmanager
-def _quick_init() -> Iterator[None]:
-    """Let random values repeat in large tensors for the length of a block: drawing them takes most of the time."""
-
-    def quick(draw: Any) -> Any:
-        def fill(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-            if tensor.device.type != "cpu" or tensor.numel() <= _BLOCK or not tensor.is_contiguous():
-                filled: torch.Tensor = draw(tensor, *args, **kwargs)
-                return filled
-            flat = tensor.view(-1)
-            draw(flat[:_BLOCK], *args, **kwargs)
-            whole = flat.numel() // _BLOCK * _BLOCK
-            flat[_BLOCK:whole].view(-1, _BLOCK).copy_(flat[:_BLOCK])
-            flat[whole:].copy_(flat[: flat.numel() - whole])
-            return tensor
-
-        return fill
-
-    # erfinv_ is a step of the truncated normal distribution, behind uniform_.
-    names = ("normal_", "uniform_", "erfinv_")
-    for method in names:
-        setattr(torch.Tensor, method, quick(getattr(torch.Tensor, method)))
-    try:
-        yield
-    finally:
-        for method in names:
-            delattr(torch.Tensor, method)
 
 
 def tables(results: Mapping[str, Mapping[str, Any]]) -> str:
