@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := rvbuild rules dodo.py tests benchmarks
+# Files of tests run side by side, in as many processes as there are cores.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
 DEMO := projects/yellowstone_crowns.toml
 
 .DEFAULT_GOAL := help
@@ -31,21 +33,21 @@ demo: data ## train, predict, evaluate and bundle tree crowns; then show that a 
 	time $(BIN)/rvbuild build $(DEMO)
 
 test: $(READY) ## run all tests
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE)
 
 test-fast: $(READY) ## run the quick tests, in less than two minutes
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' $(SIDE_BY_SIDE)
 
 test-lowest: ## run all tests with the lowest versions that pyproject.toml admits, in an environment of their own
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints/lowest.txt --editable '.[test,dev]'
-	.venv-lowest/bin/python -m pytest
+	.venv-lowest/bin/python -m pytest $(SIDE_BY_SIDE)
 
 test-locked: ## run all tests with the versions in constraints/locked.txt, in an environment of their own
 	test -x .venv-locked/bin/python || $(PYTHON) -m venv .venv-locked
 	.venv-locked/bin/python -m pip install --quiet --require-hashes --requirement constraints/locked.txt
 	.venv-locked/bin/python -m pip install --quiet --editable '.[test,dev]'
-	.venv-locked/bin/python -m pytest
+	.venv-locked/bin/python -m pytest $(SIDE_BY_SIDE)
 
 check: $(READY) ## check format, style and types
 	$(BIN)/ruff format --check $(CODE)

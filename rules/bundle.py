@@ -60,7 +60,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             *(replace(code, digests=()) for code in user_code(project, *([first] if first else []))),
         ),
         folder=folder(project, "bundle"),
-        rename={"bundle.zip": f"{project.name}.zip"},
+        rename={"bundle.zip": f"{project.title}.zip"},
         code=code,
         packages=packages(project),
         hints={"trained": trained(project)},

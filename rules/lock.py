@@ -78,6 +78,20 @@ def code_tags(task: str, state: State) -> dict[str, str]:
     return tags_by_stage
 
 
+def edited(stages: Sequence[str], task: str, state: State) -> str:
+    """Return a digest of the code of `stages` if it differs from the lock; empty if not, as in an installed release."""
+    if not installed.is_checkout():
+        return ""
+
+    def differing() -> str:
+        locked = read()["stages"]
+        now = {stage: {"version": _rules()[stage].VERSION, "code": code_digest(stage, task)} for stage in stages}
+        same = all(locked.get(f"{stage}/{task}") == code for stage, code in now.items())
+        return "" if same else digest(now)
+
+    return _kept(state, f"edited {' '.join(stages)} {task}", differing)
+
+
 def code_of(rule: HasCode, task: str, state: State) -> str:
     """Return the digest of the code of a rule that is not locked, because its results are not kept across releases."""
     return _kept(state, f"code of {rule.__name__} {task}", lambda: closure_digest(rule.CODE, task))

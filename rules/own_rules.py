@@ -83,7 +83,7 @@ def artifacts(project: Project, ours: Sequence[Artifact]) -> list[Artifact]:
         if artifact.name in names:
             raise UsageError(f"{artifact.project}: two artifacts have the name {artifact.name!r}")
         names.add(artifact.name)
-    shown = _shown(own, project.workspace)
+    shown = _shown(own, project)
     every = [*(_woven(artifact, shown) for artifact in ours), *own]
     for artifact in own:
         for need in artifact.needs():
@@ -210,14 +210,21 @@ def _woven(artifact: Artifact, shown: Mapping[str, tuple[str, str]]) -> Artifact
     return replace(artifact, inputs=tuple(inputs))
 
 
-def _shown(artifacts: Iterable[Artifact], workspace: Path) -> dict[str, tuple[str, str]]:
-    """Map absolute paths to the artifact and its output, for all files that own stages declare by name."""
+def _shown(artifacts: Iterable[Artifact], project: Project) -> dict[str, tuple[str, str]]:
+    """Map absolute paths to the artifact and its output, for all files that own stages declare by name.
+
+    A variant of a project names the files of the project, and reads those of its own artifacts.
+    """
     return {
-        str(workspace / artifact.shown(output)): (artifact.name, output)
+        str(project.workspace / _of_title(artifact, project).shown(output)): (artifact.name, output)
         for artifact in artifacts
         for output in artifact.writes
         if not set(output) & set("*?[")
     }
+
+
+def _of_title(artifact: Artifact, project: Project) -> Artifact:
+    return replace(artifact, folder=artifact.folder.replace(f"cache/{project.name}/", f"cache/{project.title}/", 1))
 
 
 def _sorted(every: Sequence[Artifact], project: Project) -> list[Artifact]:

@@ -14,12 +14,15 @@ from rvbuild.errors import ModelError, RvbuildError
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state
+from rvbuild.learn.models.bands import least_bands
+from rvbuild.learn.models.earth import olmoearth
 from rvbuild.learn.models.expected import weights_of
 from rvbuild.learn.models.first_conv import adapt_bands
 from rvbuild.learn.models.timm_networks import require_weights
 from rvbuild.learn.models.weights import fetch, require_reachable
 from rvbuild.progress import Progress
 from rvbuild.project.networks import TIMM, TORCHVISION
+from rvbuild.project.networks.olmoearth import PREFIX as OLMOEARTH
 from rvbuild.stages.train.start import Start, made_for_bands, open_start, require_figures, take_weights
 
 LARGEST_PX = 256
@@ -39,6 +42,7 @@ def try_out(
     path: str | None,
     normalize: str | Mapping[str, Any],
     dtype: str | None,
+    of_encoder: bool,
     download: bool,
     progress: Progress,
 ) -> tuple[str, bool]:
@@ -62,6 +66,8 @@ def try_out(
     dtype
         Type of the images; None if it is unknown, or if code that has not run may change their bands: `normalize` is
         then not checked.
+    of_encoder
+        Whether the training has to know the encoder of the model.
     download
         Whether to download missing weights; otherwise only check that their server has them.
     progress
@@ -77,7 +83,7 @@ def try_out(
                 bundle = _open(Path(path))
                 if bands and dtype is not None and normalize == "pretrained":
                     bundle.normalization(bands, dtype)
-                network, _ = take_weights(bundle, task, model, bands or 3, outputs, args, chip_px)
+                network, _ = take_weights(bundle, task, model, bands or least_bands(args), outputs, args, chip_px)
                 if bands and bands != bundle.info.bands and not made_for_bands(model, args):
                     adapt_bands(network, bands, trained=True)
             else:
@@ -85,13 +91,15 @@ def try_out(
                 network = models.build(
                     task,
                     model,
-                    bands=bands or 3,
+                    bands=bands or least_bands(args),
                     outputs=outputs,
                     args=args,
                     pretrained=pretrained,
                     note=lambda _: None,
                     chip_px=chip_px,
                 )
+            if of_encoder:
+                models.encoder_of(task, model, args, network)
             if bands and ":" not in model:
                 _run(network, task, model, bands, chip_px)
     except RvbuildError as error:
@@ -108,6 +116,8 @@ def _fetch(model: str, args: Mapping[str, Any], progress: Progress) -> None:
     name = str(args.get("encoder", model))
     if name.startswith(TIMM):
         require_weights(name, download=True)
+    elif name.startswith(OLMOEARTH):
+        olmoearth.fetch(name)
     elif (entry := weights_of(name.removeprefix(TORCHVISION))) is not None:
         fetch(entry.url, progress.note)
 
@@ -116,6 +126,8 @@ def _require_reachable(model: str, args: Mapping[str, Any]) -> None:
     name = str(args.get("encoder", model))
     if name.startswith(TIMM):
         require_weights(name, download=False)
+    elif name.startswith(OLMOEARTH):
+        olmoearth.require_reachable(name)
     elif (entry := weights_of(name.removeprefix(TORCHVISION))) is not None:
         require_reachable(entry.url)
 

@@ -10,13 +10,24 @@ from rvbuild.project.model import Project
 
 ONNX = ("onnx", "onnxscript", "onnxruntime")
 
-KIND = "packages of the bundle"
-"""The kind of finding for packages that only the bundle needs."""
+LOGS = {"tensorboard": ("tensorboard",), "mlflow": ("mlflow",)}
+"""What the sinks of `train.log` need, each in an extra of its own name."""
+
+KINDS = {"packages of the bundle": "bundle", "packages of the training": "train"}
+"""The kinds of findings, with the only stage that needs the packages."""
 
 
 def findings(project: Project) -> Iterator[Finding]:
     """Yield a finding if packages for the keys of a project are not installed; nothing is imported."""
-    missing = [name for name in ONNX if importlib.util.find_spec(name) is None] if project.file.bundle.onnx else []
-    if missing:
+    of_bundle, of_training = KINDS
+    if project.file.bundle.onnx and (missing := _missing(ONNX)):
         text = f"true needs packages that are not installed ({', '.join(missing)}): pip install 'rvbuild[onnx]'"
-        yield Finding(Level.ERROR, KIND, text, key=("bundle", "onnx"))
+        yield Finding(Level.ERROR, of_bundle, text, key=("bundle", "onnx"))
+    for name in project.file.train.log:
+        if missing := _missing(LOGS.get(name, ())):
+            text = f"\"{name}\" needs the package {missing[0]}, which is not installed: pip install 'rvbuild[{name}]'"
+            yield Finding(Level.ERROR, of_training, text, key=("train", "log"))
+
+
+def _missing(packages: tuple[str, ...]) -> list[str]:
+    return [name for name in packages if importlib.util.find_spec(name) is None]

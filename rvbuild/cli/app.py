@@ -10,7 +10,7 @@ from types import FrameType
 import click
 
 from rvbuild import __version__
-from rvbuild.cli.flags import artifacts, building, models, projects
+from rvbuild.cli.flags import artifacts, building, experiments, models, projects
 from rvbuild.cli.flags.cache import cache
 from rvbuild.cli.terminal import echo
 from rvbuild.cli.words import INTERRUPTED, silenced
@@ -45,8 +45,16 @@ def app() -> None:
     """
 
 
-for _command in (*building.COMMANDS_THAT_BUILD, *artifacts.COMMANDS, *projects.COMMANDS, *models.COMMANDS, cache):
-    app.add_command(_command)
+for _commands in (
+    building.COMMANDS_THAT_BUILD,
+    artifacts.COMMANDS,
+    projects.COMMANDS,
+    models.COMMANDS,
+    experiments.COMMANDS,
+    (cache,),
+):
+    for _command in _commands:
+        app.add_command(_command)
 
 
 def _terminate(_signum: int, _frame: FrameType | None) -> None:

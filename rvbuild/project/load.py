@@ -36,7 +36,9 @@ _STAND_INS: dict[Key, Any] = {
 """Replacements for required values that are missing or wrong, so that the rest can still be checked."""
 
 
-def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Project:
+def load(
+    path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None, option: str = "--set"
+) -> Project:
     """Load a project file.
 
     Parameters
@@ -47,6 +49,8 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
         Keys to override, each as `key.dotted=value`, the value as in TOML or a bare string.
     environ
         The environment variables for paths. Default: those of the process.
+    option
+        The option that gave the overrides, for messages.
 
     Raises
     ------
@@ -58,7 +62,7 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     path = Path(path)
     data, lines = read(path)
     places = Places(shown(path), lines)
-    refused = _apply(data, overrides, places)
+    refused = _apply(data, overrides, places, option)
     train = data.get("train")
     if isinstance(train, dict) and "chips" in train:
         data.setdefault("scenes", {})  # training on pre-cut chips needs no scenes
@@ -77,14 +81,14 @@ def load(path: Path, overrides: Sequence[str] = (), environ: Mapping[str, str] |
     return project
 
 
-def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places) -> list[str]:
+def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places, option: str) -> list[str]:
     """Apply overrides to a parsed file, and return messages about the invalid ones."""
     refused = []
     for argument in overrides:
         try:
-            places.override(overriding.apply(data, overriding.parse(argument)))
+            places.override(overriding.apply(data, overriding.parse(argument, option)))
         except overriding.OverrideError as error:
-            refused.append(f"--set {argument}: {error}")
+            refused.append(f"{option} {argument}: {error}")
     return refused
 
 

@@ -116,7 +116,7 @@ def _unusable(
 ) -> Iterator[_Missing]:
     """Yield the files of one part of a scene that cannot be used."""
     root = str(project.workspace)
-    folders = {stage_of(rule): f"{root}/cache/{project.name}/{stage_of(rule)}" for rule in project.rules}
+    folders = {stage_of(rule): f"{root}/cache/{project.title}/{stage_of(rule)}" for rule in project.rules}
     for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
         where = path if path.startswith("/") else f"{root}/{path}"
         reason = None if is_url(path) or is_readable(where) else _reason(where)

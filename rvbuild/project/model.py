@@ -274,7 +274,8 @@ class Project:
     workspace
         The directory that relative paths start from, absolute.
     name, task, seed, null_class, strict, depends, rules, data_hint
-        The `[project]` table.
+        The `[project]` table. A variant of a project, such as a point of a sweep, is named like `potsdam/points/ID`:
+        artifacts and folders have this name, and no key does.
     allow
         Directories and URL prefixes that virtual files may refer to; absolute.
     classes
@@ -326,6 +327,11 @@ class Project:
     reads: Mapping[str, tuple[int, int, int, int] | str | None] = field(repr=False, compare=False)
     places: Places = field(repr=False, compare=False)
     memo: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def title(self) -> str:
+        """The name of the project, which its variants share."""
+        return self.name.partition("/")[0]
 
     @property
     def chip_px(self) -> int:

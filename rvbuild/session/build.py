@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
@@ -15,7 +14,6 @@ from rvbuild.engine.run import doit
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.machine import this_machine
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
-from rvbuild.engine.store import inside
 from rvbuild.engine.workspace import locked
 from rvbuild.errors import ProjectError
 from rvbuild.files.budget import memory_bytes
@@ -23,11 +21,10 @@ from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
 from rvbuild.session import trust
+from rvbuild.session.executors import jobs_default
 from rvbuild.session.names import belongs
-from rvbuild.session.session import Session, jobs_default, may_run_rules, open_session
+from rvbuild.session.session import Session, may_run_rules, open_session
 from rvbuild.stages.names import on_request
-
-DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,13 @@ class Planned:
 
 @contextlib.contextmanager
 def planned(
-    projects: Sequence[Project], order: Order, reporter: Reporter, ask: trust.Ask | None = None, dry_run: bool = False
+    projects: Sequence[Project],
+    order: Order,
+    reporter: Reporter,
+    ask: trust.Ask | None = None,
+    dry_run: bool = False,
+    arrange: Callable[[list[Artifact]], list[Artifact]] | None = None,
+    choose: Callable[[Session], list[Artifact]] | None = None,
 ) -> Iterator[Planned]:
     """Open a session and plan an order, with the workspace locked.
 
@@ -165,6 +168,10 @@ def planned(
         Asks the user whether the code of the workspace may run, where there is one to ask.
     dry_run
         Whether the plan is only inspected: the workspace's own rules then only run if the user trusts them.
+    arrange
+        Changes the list of all artifacts; see `open_session`.
+    choose
+        Returns the requested artifacts. Default: those of the order's stage and scenes.
 
     Raises
     ------
@@ -194,9 +201,10 @@ def planned(
             forced=forced,
             rules_may_run=rules_may_run,
             requested=on_request(order.stage),
+            arrange=arrange,
         ) as session,
     ):
-        wanted = session.requested(order.stage, order.scenes)
+        wanted = choose(session) if choose is not None else session.requested(order.stage, order.scenes)
         wanted += [a for a in session.artifacts if a.stage in order.also]
         closure = session.plan.closure(a.name for a in wanted)
         _require_files(session, closure)
@@ -238,15 +246,3 @@ def _require_files(session: Session, closure: Sequence[Artifact]) -> None:
         problems += missing_files(project, scenes, session.workspace.prints.is_known, builds=True, drafts=drafts)
     if problems:
         raise ProjectError(problems)
-
-
-def write_tracebacks(session: Session, failed: Sequence[Outcome]) -> Path | None:
-    """Write the tracebacks of failures to a log and return its path; None if there are none."""
-    texts = [f"{o.artifact.name}\n{o.detail}" for o in failed if o.detail]
-    if not texts:
-        return None
-    try:
-        inside.write(session.workspace.cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
-    except OSError:  # probably the full disk that the failures are about
-        return None
-    return session.workspace.cache / "log" / "failures.txt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rvbuild.engine.keys.artifact import Artifact, trajectory
+from rvbuild.engine.run import live
 from rvbuild.engine.store import inside
 from rvbuild.engine.workspace import is_output_path
 from rvbuild.session.session import Session
@@ -27,6 +28,8 @@ def forget(session: Session, name: str, keep_cache: bool = False) -> list[str]:
     for output in record.outputs.values() if record else ():
         if is_output_path(output.path) and inside.remove(cache, workspace.placed(output.path), folders=True):
             removed.append(output.path)
+    if artifact is not None and not keep_cache:
+        removed += live.removed(workspace, artifact)
     state.clean(name, "rvbuild clean --keep-cache" if keep_cache else "rvbuild clean")
     return removed
 

@@ -77,3 +77,20 @@ def require_files(projects: Sequence[Project]) -> None:
     problems = [problem for project in projects for problem in missing_files(project, drafts=True)]
     if problems:
         raise ProjectError(problems)
+
+
+def one_project(words: Sequence[str], command: str) -> Project:
+    """Load the one project that a command is about.
+
+    Raises
+    ------
+    UsageError
+        None is named and there are several, or a word names none.
+    """
+    for word in words:
+        if not word.endswith(".toml"):
+            raise UsageError(f"{command} {word}: not a project file (.toml)")
+    paths = project_paths(words)
+    if len(paths) > 1:
+        raise UsageError(f"{command}: one project at a time: {', '.join(map(str, paths))}")
+    return load_all(paths, ())[0]

@@ -31,6 +31,8 @@ class ArtifactStatus:
         Its key, the digest of its inputs, settings and code; None while an input is not known.
     seconds : float or None
         Duration of the last build.
+    live : str
+        The file that grows while it is built, relative to the workspace; empty if there is none.
     """
 
     project: str
@@ -41,6 +43,7 @@ class ArtifactStatus:
     outputs: tuple[str, ...]
     key: str | None
     seconds: float | None
+    live: str = ""
 
     @property
     def label(self) -> str:
@@ -66,6 +69,7 @@ def _status(session: Session, artifact: Artifact, seconds: float | None) -> Arti
         tuple(o.path for o in record.outputs.values()) if record else (),
         planned.facts.key,
         None if seconds is None else round(seconds, 3),
+        artifact.live,
     )
 
 

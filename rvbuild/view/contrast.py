@@ -27,10 +27,10 @@ Limits = NDArray[np.float64]
 
 def limits(scene: ViewedScene) -> Limits:
     """Return the limits of the image of a scene: from the statistics of the project, or else from samples of it."""
-    found = _from_statistics(scene)
+    limits_known = _from_statistics(scene)
     with scene.image() as image:
-        if found is not None and len(found) == image.count:
-            return found
+        if limits_known is not None and len(limits_known) == image.count:
+            return limits_known
         return _from_samples(image)
 
 
@@ -73,11 +73,11 @@ def _from_samples(image: Layer) -> Limits:
             pixels, valid = image.read(window)
             for band in range(image.count):
                 values[band].append(pixels[band][valid[band]])
-    found = np.zeros((image.count, 2))
+    limits_of_bands = np.zeros((image.count, 2))
     for band, parts in enumerate(values):
         known = np.concatenate(parts).astype(np.float64)
-        found[band] = np.quantile(known, SHARES) if len(known) else (0.0, 1.0)
-    return found
+        limits_of_bands[band] = np.quantile(known, SHARES) if len(known) else (0.0, 1.0)
+    return limits_of_bands
 
 
 def _starts(length: int) -> list[int]:

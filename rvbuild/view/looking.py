@@ -53,10 +53,10 @@ class Seen:
         UsageError
             There is none of this id.
         """
-        found = next((s for s in self.loaded().scenes if s.id == scene_id), None)
-        if found is None:
+        scene = next((s for s in self.loaded().scenes if s.id == scene_id), None)
+        if scene is None:
             raise UsageError(f"there is no scene {scene_id!r}")
-        return found
+        return scene
 
     def loaded(self) -> Project:
         """Return the project.
@@ -75,12 +75,12 @@ class Seen:
 
         Only what the records of builds know is shown, wherever the workspace comes from.
         """
-        found = self.by_name.get((stage, scene))
-        if found is None:
+        status = self.by_name.get((stage, scene))
+        if status is None:
             return None
         workspace = self.loaded().workspace
-        path = next((workspace / o for o in found.outputs if o.rpartition("/")[2] == name), None)
-        return (path, found.state) if path is not None and path.is_file() else None
+        path = next((workspace / o for o in status.outputs if o.rpartition("/")[2] == name), None)
+        return (path, status.state) if path is not None and path.is_file() else None
 
 
 class Looking:

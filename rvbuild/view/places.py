@@ -82,16 +82,16 @@ def places(
     of
         Errors of the `prediction`, or of the `draft`, which maps pixels.
     """
-    found: list[Place] = []
+    places_of_all: list[Place] = []
     for scene in scenes:
         with scene.readers.turn:
             if scene.task.COUNTED == "pixels":
-                found += _of_pixels(scene, memo, truth, predicted, of)
+                places_of_all += _of_pixels(scene, memo, truth, predicted, of)
             else:
                 make = {"boxes": _of_boxes, "cells": _of_cells}[scene.task.COUNTED]
-                found += make(scene, memo, truth, predicted)
-    found.sort(key=lambda place: (-place.wrong, -place.share, place.scene, place.window))
-    return found[:MOST]
+                places_of_all += make(scene, memo, truth, predicted)
+    places_of_all.sort(key=lambda place: (-place.wrong, -place.share, place.scene, place.window))
+    return places_of_all[:MOST]
 
 
 def count(scene: ViewedScene, of: str = "prediction") -> Places:
@@ -142,25 +142,25 @@ def _of_boxes(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int 
     """Return missed labels, and boxes that find none with the scores that they have."""
     matched = boxes_of(scene, memo)
     threshold = _score_thresh(scene)
-    found = []
+    errors = []
     for *box, class_id, hit in matched["labels"]:
         missed = hit is None or 0 <= hit < threshold
         if missed and predicted is None and truth in (None, class_id):
-            found.append(Place(scene.scene.id, tuple(box), 1.0, 1.0, class_id, None))
+            errors.append(Place(scene.scene.id, tuple(box), 1.0, 1.0, class_id, None))
     for *box, class_id, score, hit in matched["prediction"]:
         if hit == 0 and score >= threshold and truth is None and predicted in (None, class_id):
-            found.append(Place(scene.scene.id, tuple(box), round(score, 4), 1.0, None, class_id))
-    return found
+            errors.append(Place(scene.scene.id, tuple(box), round(score, 4), 1.0, None, class_id))
+    return errors
 
 
 def _of_cells(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None) -> list[Place]:
     paired = cells_of(scene, memo)
-    found = []
+    errors = []
     for *box, class_id, score, label in paired["prediction"]:
         asked = (label, class_id) == (truth, predicted) if truth is not None else label != class_id
         if label is not None and asked:
-            found.append(Place(scene.scene.id, tuple(map(float, box)), round(score, 4), 1.0, label, class_id))
-    return found
+            errors.append(Place(scene.scene.id, tuple(map(float, box)), round(score, 4), 1.0, label, class_id))
+    return errors
 
 
 def _score_thresh(scene: ViewedScene) -> float:

@@ -29,16 +29,16 @@ def point_json(scene: ViewedScene, row: int, col: int) -> dict[str, Any]:
             pixels, valid = image.read(window)
             names = image.descriptions
         values = [_value(v) if known else None for v, known in zip(pixels[:, 0, 0], valid[:, 0, 0], strict=True)]
-        found: dict[str, Any] = {"row": row, "col": col, "bands": list(names), "values": values}
+        point: dict[str, Any] = {"row": row, "col": col, "bands": list(names), "values": values}
         if scene.task.COUNTED == "pixels":
             if scene.labels_version is not None:
                 try:
-                    found["label"] = _name(scene, int(label_ids(scene, window, 1)[0, 0]))
+                    point["label"] = _name(scene, int(label_ids(scene, window, 1)[0, 0]))
                 except RvbuildError as error:
-                    found["label"] = str(error)
+                    point["label"] = str(error)
             if scene.prediction is not None:
-                found["prediction"] = _name(scene, int(predicted_ids(scene, window, 1)[0, 0]))
-    return found
+                point["prediction"] = _name(scene, int(predicted_ids(scene, window, 1)[0, 0]))
+    return point
 
 
 def _name(scene: ViewedScene, class_id: int) -> str | None:
@@ -46,5 +46,5 @@ def _name(scene: ViewedScene, class_id: int) -> str | None:
 
 
 def _value(value: np.generic) -> float | int:
-    found = value.item()
-    return round(found, 6) if isinstance(found, float) else int(found)
+    plain = value.item()
+    return round(plain, 6) if isinstance(plain, float) else int(plain)

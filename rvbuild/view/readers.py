@@ -83,8 +83,8 @@ class Readers:
 
     def _take(self, key: object) -> Closing | None:
         with self._lock:
-            found = next((k for k in reversed(self._idle) if k[0] == key), None)
-            return None if found is None else self._idle.pop(found)
+            idle_key = next((k for k in reversed(self._idle) if k[0] == key), None)
+            return None if idle_key is None else self._idle.pop(idle_key)
 
     def _give_back(self, key: object, source: Closing) -> None:
         with self._lock:
@@ -112,8 +112,8 @@ class Memo:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                found: V = self._kept[key][0]
-                return found
+                result: V = self._kept[key][0]
+                return result
             busy = self._busy.setdefault(key, threading.Lock())
         with busy:
             with self._lock:

@@ -11,6 +11,7 @@ from rvbuild.errors import UsageError
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
 from rvbuild.project.model import Project
 from rvbuild.rules import common
+from rvbuild.session.remarks.under_way import under_way
 from rvbuild.stages.names import on_request
 from rvbuild.view.looking import Seen
 
@@ -21,9 +22,9 @@ STAGES = {"prediction": "eval", "draft": "draft_eval"}
 def project_json(seen: Seen) -> dict[str, Any]:
     """Return what the page needs of the project: classes, scenes by split, states of artifacts, and what is wrong."""
     project = seen.project
-    found: dict[str, Any] = {"problems": list(seen.problems), "notes": list(seen.notes), "loaded": project is not None}
+    shared: dict[str, Any] = {"problems": list(seen.problems), "notes": list(seen.notes), "loaded": project is not None}
     if project is None:
-        return found
+        return shared
     artifacts = [
         {
             "label": status.label,
@@ -41,7 +42,7 @@ def project_json(seen: Seen) -> dict[str, Any]:
         "iou_thresh": project.eval.iou_thresh if isinstance(project.eval, BoxEvalTable) else None,
     }
     return {
-        **found,
+        **shared,
         "name": project.name,
         "task": project.task,
         "counted": tasks.get(project.task).COUNTED,
@@ -75,15 +76,22 @@ def evaluation_json(seen: Seen, of: str = "prediction") -> dict[str, Any]:
     confusion = {}
     for scene in common.evaluated(project):
         counts = seen.output(stage, scene.id, "eval.json" if of == "draft" else f"{scene.id}.json")
-        found = None if counts is None else _read(counts[0])
-        if found is not None and "confusion" in found:
-            confusion[scene.id] = found["confusion"]
+        evaluated = None if counts is None else _read(counts[0])
+        if evaluated is not None and "confusion" in evaluated:
+            confusion[scene.id] = evaluated["confusion"]
     splits = {scene.id: scene.split for scene in project.scenes}
     return {"state": state.value, "evaluation": evaluation, "confusion": confusion, "splits": splits}
 
 
 def training_json(seen: Seen) -> dict[str, Any]:
-    """Return the log of the training that the workspace shows, an entry for each epoch; empty without one."""
+    """Return the log of the training that the workspace shows, an entry for each epoch, or of the one that has begun.
+
+    `at` is the time of the last epoch of the latter, in seconds since the epoch. Empty without a training.
+    """
+    status = seen.by_name.get(("train", None))
+    now = under_way(seen.loaded().workspace, status) if status is not None else None
+    if now is not None and now.lines:
+        return {"state": "begun", "epochs": now.lines, "at": now.at, "path": now.path}
     shown = seen.output("train", None, "log.jsonl")
     if shown is None:
         return {}
@@ -103,7 +111,7 @@ def _from_workspace(project: Project) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """Return a JSON object; None if the file is being replaced, or is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return data if isinstance(data, dict) else None

@@ -111,8 +111,8 @@ class ViewedScene:
     @cached_property
     def draft(self) -> Shown | None:
         """The map of pixels by the draft model, which parts of a scene share."""
-        found = self.seen.output("draft", self.scene.base, DRAFT)
-        return None if found is None else Shown(*found)
+        output = self.seen.output("draft", self.scene.base, DRAFT)
+        return None if output is None else Shown(*output)
 
     def mapped(self, of: str) -> Shown | None:
         """Return the file of predicted pixels of the model, `prediction`, or of the draft, `draft`."""
@@ -224,13 +224,13 @@ class ViewedScene:
 
     def _errors(self) -> dict[str, Any]:
         """Return of what there are errors, each with version and state."""
-        found = {"prediction": self.prediction}
+        sources = {"prediction": self.prediction}
         if self.task.COUNTED == "pixels":
-            found["draft"] = self.draft
+            sources["draft"] = self.draft
         versions = [version for version in (self.labels_version, self.area_version) if version]
         return {
             of: _layer("-".join([*versions, str(self.version_of(shown))]), shown)
-            for of, shown in found.items()
+            for of, shown in sources.items()
             if shown is not None
         }
 
@@ -239,8 +239,8 @@ class ViewedScene:
         return self._shown("chip", "index.json")
 
     def _shown(self, stage: str, name: str) -> Shown | None:
-        found = self.seen.output(stage, self.scene.id, name)
-        return None if found is None else Shown(*found)
+        output = self.seen.output(stage, self.scene.id, name)
+        return None if output is None else Shown(*output)
 
     @cached_property
     def _named(self) -> set[Path]:

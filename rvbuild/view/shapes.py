@@ -59,9 +59,9 @@ def shapes(scene: ViewedScene, layer: str, memo: Memo) -> dict[str, Any]:
             return _outline(scene)
         if (kind, layer) not in makers:
             raise UsageError(f"there are no shapes of {layer!r}")
-        found = makers[kind, layer](scene, memo)
-    rows = found["labels" if layer == "labels" else "prediction"]
-    return {"columns": found["columns"][layer != "labels"], "rows": rows[:MOST], "left_out": max(0, len(rows) - MOST)}
+        shapes = makers[kind, layer](scene, memo)
+    rows = shapes["labels" if layer == "labels" else "prediction"]
+    return {"columns": shapes["columns"][layer != "labels"], "rows": rows[:MOST], "left_out": max(0, len(rows) - MOST)}
 
 
 def _key(scene: ViewedScene, what: str) -> object:
@@ -98,8 +98,8 @@ def _match_boxes(scene: ViewedScene) -> dict[str, Any]:
                 idle = idle | ~_centres_in(area, labels)
     boxes, classes, scores = np.empty((0, 4)), np.empty(0, dtype=np.int64), np.empty(0)
     if scene.prediction is not None:
-        found = read_detections(scene.prediction.path)
-        boxes, classes, scores = found.boxes, found.classes, found.scores
+        detections = read_detections(scene.prediction.path)
+        boxes, classes, scores = detections.boxes, detections.classes, detections.scores
     hits, by = np.zeros(len(boxes), dtype=np.int64), np.full(len(labels), np.nan)
     for class_id in np.unique(classes).tolist():
         mine, wanted = np.flatnonzero(classes == class_id), np.flatnonzero(ids == class_id)
@@ -174,7 +174,7 @@ def _labelled_cells(scene: ViewedScene) -> dict[tuple[int, ...], int]:
     windows = scene.task.chip_windows(files, settings, grid, scene.classes, chip)
     if windows is None:
         windows = sliding(grid.height, grid.width, cell_px, cell_px)
-    found: dict[tuple[int, ...], int] = {}
+    cells: dict[tuple[int, ...], int] = {}
     with scene.labels() as source:
         for window in windows:
             try:
@@ -183,23 +183,23 @@ def _labelled_cells(scene: ViewedScene) -> dict[tuple[int, ...], int]:
                 continue
             if class_id != scene.null_id:
                 part = window.clip(grid.height, grid.width)
-                found[part.col, part.row, part.col_stop, part.row_stop] = int(class_id)
-    return found
+                cells[part.col, part.row, part.col_stop, part.row_stop] = int(class_id)
+    return cells
 
 
 def _truths(scene: ViewedScene, cells: Any, area: Aoi | None) -> dict[tuple[int, int], int]:
     """Return the class id of the label of each cell of the grid that counts."""
     if scene.labels_version is None:
         return {}
-    found = {}
+    truths = {}
     with scene.labels() as source:
         for row, column in np.argwhere(cells.predicted).tolist():
             window = cells.window(row, column)
             if area is None or area.contains_centre(window):
                 class_id = source.cells.cell(window)  # type: ignore[attr-defined]
                 if class_id != scene.null_id:
-                    found[row, column] = int(class_id)
-    return found
+                    truths[row, column] = int(class_id)
+    return truths
 
 
 def _chips(scene: ViewedScene) -> dict[str, Any]:

@@ -8,10 +8,13 @@ import pytest
 
 from rvbuild.checks import packages
 from rvbuild.project.tables.bundle import BundleTable
+from rvbuild.project.tables.train import TrainTable
 
 
-def project(**bundle: Any) -> Any:
-    return SimpleNamespace(file=SimpleNamespace(bundle=BundleTable.model_validate(bundle)))
+def project(log: tuple[str, ...] = (), **bundle: Any) -> Any:
+    return SimpleNamespace(
+        file=SimpleNamespace(bundle=BundleTable.model_validate(bundle), train=TrainTable.model_validate({"log": log}))
+    )
 
 
 def test_packages_are_only_needed_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +28,16 @@ def test_packages_are_only_needed_with_the_key(monkeypatch: pytest.MonkeyPatch) 
     assert finding.text == (
         "true needs packages that are not installed (onnx, onnxruntime): pip install 'rvbuild[onnx]'"
     )
+
+
+def test_logs_of_a_training_need_the_packages_of_their_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    missing = {"tensorboard", "mlflow"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find(name))
+    assert list(packages.findings(project(log=("csv",)))) == []
+    board, flow = packages.findings(project(log=("tensorboard", "csv", "mlflow")))
+    assert packages.KINDS[board.kind] == "train" and board.key == flow.key == ("train", "log")
+    assert board.text == (
+        "\"tensorboard\" needs the package tensorboard, which is not installed: pip install 'rvbuild[tensorboard]'"
+    )
+    assert "pip install 'rvbuild[mlflow]'" in flow.text

@@ -247,20 +247,23 @@ def test_a_project_whose_data_are_elsewhere_is_left_out_of_what_is_asked_of_all(
     assert "Traceback" not in run.stderr
 
 
-def test_a_directory_of_images_is_told_how_to_be_named(space):
-    (space.root / "m.zip").touch()
-    result = space.rvbuild("predict", "m.zip", "data", "-o", "out")
-    assert result.status == 2
-    assert f"rvbuild predict m.zip {space.root}/data/*.tif -o out" in result.err
-
-
 def test_a_bundle_predicts_as_the_stage_does(built):
     result = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out")
     assert result.status == 0, result.err
     stages = {p.removeprefix("predict/c/"): data for p, data in built.shown().items() if p.startswith("predict/c/")}
     del stages["raw_labels.tif"]  # what the others are derived from
     assert {p.name: p.read_bytes() for p in (built.root / "out/c").iterdir()} == stages
-    assert not [p for p in (built.root / "out").iterdir() if p.name.startswith(".")]
+    assert {p.name for p in (built.root / "out").iterdir()} == {"c", "manifest.json", ".rvbuild"}
+    again = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out", "-j", "2", "--json")
+    assert (again.status, again.did("fresh"), again.json["summary"]["built"]) == (0, {"predict:c"}, 0)
+    refused = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out", "--scene", "c")
+    assert refused.status == 2 and "--scene applies to project files, not to a bundle" in refused.err
+    (built.root / "data/bad.tif").write_text("no image")
+    failed = built.process("predict", "cache/p/bundle/p.zip", "data/*.tif", "-o", "out", "-n")
+    assert failed.status == 0 and "missing    predict:bad" in failed.out and "predict:c" not in failed.out
+    failed = built.process("predict", "cache/p/bundle/p.zip", "data/bad.tif", "data/c.tif", "-o", "out")
+    assert (failed.status, "1 fresh, 1 failed" in failed.out) == (1, True), failed.out + failed.err
+    assert "bad.tif: cannot be opened" in failed.out and "Traceback" not in failed.out + failed.err
 
 
 def test_a_user_model_is_an_input(space):

@@ -57,3 +57,39 @@ def test_a_change_meanwhile_is_found(reader):
     assert reader.run()["join"] == "failed"
     assert "c.txt changed while join was built from it" in reader.outcomes["join"].message
     assert reader.run()["join"] == "built"
+
+
+@pytest.fixture
+def growing(space, monkeypatch):
+    """join writes into the file that grows, too."""
+    usual = space.artifacts
+
+    def artifacts():
+        by_label = {a.label(): a for a in usual()}
+        by_label["join"] = dataclasses.replace(by_label["join"], live="cache/p/live/log.txt", run="fakestages:grows")
+        return list(by_label.values())
+
+    with (space.root / "fakestages.py").open("a") as file:
+        file.write(
+            "\ndef grows(inputs, settings, outputs, progress, live=None):\n"
+            "    (outputs / 'joined.txt').write_text('joined')\n"
+            "    live is None or live.write_text('grown')\n"
+        )
+    monkeypatch.setattr(space, "artifacts", artifacts)
+    return space
+
+
+def test_a_file_that_grows_is_no_output(growing):
+    assert set(growing.run().values()) == {"built"}
+    grown = growing.root / "cache/p/live/log.txt"
+    assert grown.read_text() == "grown"
+    grown.unlink()
+    assert set(growing.states().values()) == {"fresh"}
+
+
+def test_a_stage_runs_without_the_file_that_grows_if_a_link_is_in_the_way(growing, tmp_path):
+    (growing.root / "cache/p").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (growing.root / "cache/p/live").symlink_to(tmp_path / "elsewhere")
+    assert set(growing.run().values()) == {"built"}
+    assert list((tmp_path / "elsewhere").iterdir()) == []

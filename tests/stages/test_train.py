@@ -108,6 +108,25 @@ def test_same_bytes_again_and_with_loader_processes(tmp_path, inputs):
     assert build(tmp_path / "fourth", inputs, seed=2, **changes) != first
 
 
+def test_the_live_log_grows_and_ends_like_the_log(tmp_path, inputs):
+    live = tmp_path / "p/live/log.jsonl"
+    live.parent.mkdir(parents=True)
+    counts = []
+
+    class Counting(Notes):
+        def start(self, step, total, unit):
+            counts.append((step, len(live.read_text().splitlines())))
+
+    (tmp_path / "out").mkdir()
+    given = settings()
+    given["train"]["log"] = ["csv"]
+    train.run(inputs, given, tmp_path / "out", Counting(), live=live)
+    assert [count for step, count in counts if step.startswith("epoch")] == [0, 1]
+    assert live.read_bytes() == (tmp_path / "out/log.jsonl").read_bytes()
+    assert len((live.parent / "log.csv").read_text().splitlines()) == 3
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+
+
 def test_clip_norm_limits_the_steps(tmp_path, inputs):
     def moved(name, **changes):
         build(tmp_path / name, inputs, optimizer="sgd", schedule="constant", epochs=1, weight_decay=0.0, **changes)
@@ -145,9 +164,18 @@ def test_resumes_to_the_same_bytes(tmp_path, inputs, changes):
     with pytest.raises(Killed):
         build(tmp_path / "part", inputs, resume=tmp_path / "resume", progress=Killer(), **changes)
     progress = Notes()
-    again = build(tmp_path / "again", inputs, resume=tmp_path / "resume", progress=progress, **changes)
-    assert again == whole
+    live = tmp_path / "p/live/log.jsonl"
+    live.parent.mkdir(parents=True)
+    (tmp_path / "again").mkdir()
+    # A sink is in no key, so a training also continues with others.
+    given = settings(**changes)
+    given["train"]["log"] = ["csv"]
+    train.run(inputs, given, tmp_path / "again", progress, resume=tmp_path / "resume", live=live)
+    assert {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (tmp_path / "again").iterdir()
+    } == whole
     assert progress.notes[0] == "continuing after epoch 2"
+    assert live.read_bytes() == (tmp_path / "again/log.jsonl").read_bytes()
     assert next(step for step, _, _ in progress.started) == "epoch 3/4"
     # Killed after the last epoch: nothing is trained again.
     progress = Notes()

@@ -62,6 +62,20 @@ def test_a_project_that_was_never_built(page: Page) -> None:
     assert page.get("/api/build")["running"] is False
 
 
+def test_the_curves_of_a_training_that_runs_grow(page: Page) -> None:
+    live = page.looking.path.parent.parent / "cache/p/live/log.jsonl"
+    live.parent.mkdir(parents=True)
+    live.write_text('{"epoch": 1, "train_loss": 0.5}\n{"epoch": 2, "tr')
+    page.view.watcher.check()
+    assert "training" in page.told and "project" not in page.told  # nothing is planned anew
+    training = page.get("/api/training")
+    assert training["epochs"] == [{"epoch": 1, "train_loss": 0.5}]
+    assert (training["state"], training["path"]) == ("begun", "cache/p/live/log.jsonl")
+    page.told.clear()
+    page.view.watcher.check()
+    assert page.told == []
+
+
 def test_what_is_wrong_is_a_message(page: Page) -> None:
     for path, status, message in [
         ("/api/scene?scene=x", 400, "there is no scene 'x'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,17 @@ def test_from_nothing_to_an_evaluation_with_the_build_button(
     expect(page.locator("#evaluation")).to_contain_text("There is no evaluation yet")
     expect(page.locator("#layers")).to_contain_text("no predictions of this scene yet")
     expect(page.locator("#layer-prediction")).to_have_count(0)
+    # A training in a terminal: the curves grow with its log.
+    page.keyboard.press("t")
+    expect(page.locator("#training")).to_contain_text("Nothing was trained yet")
+    live = root / "cache/p/live/log.jsonl"
+    live.parent.mkdir(parents=True)
+    line = {"lr": 0.1, "train_loss": 0.5, "val_loss": 0.4, "metrics": {"mean_iou": 0.3}}
+    for epoch in (1, 2):
+        with live.open("a") as file:
+            file.write(json.dumps({"epoch": epoch, **line}) + "\n")
+        expect(page.locator("#training")).to_contain_text(f"Not finished: epoch {epoch} ended at")
+    expect(page.locator("#training svg.chart")).to_have_count(2)
     page.locator("#build-button").click()
     expect(page.locator("#build-button")).to_have_text("Stop")
     expect(page.locator("#state-text")).to_have_text("up to date")
@@ -94,6 +106,7 @@ def test_from_nothing_to_an_evaluation_with_the_build_button(
     expect(page.locator("#headline")).to_contain_text("mean IoU")
     page.keyboard.press("t")
     expect(page.locator("#training svg.chart")).to_have_count(2)
+    expect(page.locator("#training")).to_contain_text("epochs.")
     page.locator("#layer-prediction").check()
     wait_for_color(page, "prediction", 5, 5, lambda rgba: rgba in (RED, GREEN))
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from rvbuild import rules
@@ -18,13 +16,11 @@ from rvbuild.cli.commands import suggest
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.outcome import Did, Outcome
+from rvbuild.engine.run.failures import write_tracebacks
+from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
-from rvbuild.files.address import is_url
-from rvbuild.files.urls import Url
-from rvbuild.process import variables
 from rvbuild.session import bundles, seals
-from rvbuild.session.build import DONE, Order, Planned, planned, write_tracebacks
+from rvbuild.session.build import Order, Planned, planned
 from rvbuild.session.headline import headline
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import Session
@@ -106,7 +102,7 @@ def build(
     finally:
         reporter.close()
     if options.as_json:
-        report.print_json(_json(outcomes), report.one_a_line)
+        report.print_json(outcomes_json(outcomes), report.one_a_line)
     elif options.verbosity >= 0:
         echo("\n".join(lines))
     return 0 if all(o.did in DONE for o in outcomes) else 1
@@ -130,7 +126,7 @@ def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence
     lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else summary]
     if failed:
         lines += [styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
-        log = write_tracebacks(session, failed)  # they are never printed
+        log = write_tracebacks(session.workspace.cache, failed)  # they are never printed
         lines += [f"  (details: {session.workspace.show(log)})"] if log is not None else []
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
@@ -154,7 +150,8 @@ def _nothing(count: int) -> str:
     return f"nothing to do ({counted(count, 'artifact')} up to date)"
 
 
-def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def outcomes_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the object that `--json` prints after a run."""
     artifacts = [
         {
             "project": o.artifact.project,
@@ -169,32 +166,6 @@ def _json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         for o in outcomes
     ]
     return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
-
-
-def predict_bundle(
-    words: Sequence[str], into: Path | None, allow_code: bool, engine: str, verbosity: int, inline: bool
-) -> int:
-    """Predict images with a bundle: `words` are the bundle and the images."""
-    gc.enable()  # a stage may run in this process; see `main`
-    bundle, images = Path(words[0]), [Url(w) if is_url(w) else Path(w).absolute() for w in words[1:]]
-    if not images:
-        raise UsageError(f"predict {bundle}: no image given; use `rvbuild predict {quote(str(bundle))} IMAGE… -o DIR`")
-    if into is None:
-        raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
-    bundles.require_files(bundle, images, into)
-    reporter = report.make(False, verbosity, False)
-    try:
-        for line in variables.problems(os.environ):
-            reporter.note(line)
-        progress = reporter.task(f"predict {bundle.name}")
-        paths = bundles.predict_files(
-            bundle, images, into, progress, allow_code=allow_code, inline=inline, engine=engine
-        )
-    finally:
-        reporter.close()
-    if verbosity >= 0:
-        echo("\n".join(str(p) for p in paths))
-    return 0
 
 
 def verify_bundle(words: Sequence[str], allow_code: bool, verbosity: int, inline: bool) -> int:

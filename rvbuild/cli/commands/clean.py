@@ -15,6 +15,7 @@ from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.project.model import Project
+from rvbuild.session.experiments.points import FILE, POINTS
 from rvbuild.session.forget import forget
 from rvbuild.session.names import CLEANED, stages_of
 from rvbuild.session.own_stages import own_stages
@@ -73,6 +74,10 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
                     notify(f"  {_places(paths)}  ({size_text(sum(sizes.get(p, 0) for p in paths))})")
             if verbosity == 0 and len(removed) > _LISTED:
                 notify(f"  … and {counted(len(removed) - _LISTED, 'more artifact')} (-v lists all files)")
+            if not stages and (points := list((session.workspace.cache / project.name).glob(f"{POINTS}/*/{FILE}"))):
+                notify(
+                    f"{project.name}: {counted(len(points), 'point')} of sweeps stay; `rvbuild exp rm` removes points"
+                )
         for path in (session.workspace.cache / "seals").glob("*.json"):
             inside.remove(session.workspace.cache, f"seals/{path.name}")
         session.workspace.renew_lease()

@@ -132,7 +132,7 @@ def diff(words: Sequence[str], as_json: bool) -> int:
             when = "" if action is None else f"  built {moment(action.at)} in {duration(action.seconds)}"
             echo(f"{sign} {comparison.artifact.label()} {key}{when}")
         _print_comparison(comparison, "")
-        _print_metrics(rows)
+        print_metrics(rows)
     return 0
 
 
@@ -163,7 +163,8 @@ def _json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _print_metrics(rows: Sequence[Sequence[Any]]) -> None:
+def print_metrics(rows: Sequence[Sequence[Any]]) -> None:
+    """Print figures of two sides, each with its name and the change."""
     width = max((len(name) for name, _, _ in rows), default=0)
     for name, old, new in rows:
         change = "" if old is None or new is None or old == new else f"{new - old:+.4g}"

@@ -12,9 +12,10 @@ from rvbuild.engine.plan import explain
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_available, project_paths
+from rvbuild.session.remarks.undecided import undecided
+from rvbuild.session.remarks.under_way import sentences
 from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
-from rvbuild.session.undecided import undecided
 from rvbuild.stages.names import on_request
 
 _COLOURS = {
@@ -133,7 +134,7 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             if verbosity <= 0 and len(listed) > _LISTED:
                 echo(f"… and {counted(len(listed) - _LISTED, 'more artifact')} not fresh (-v lists all)")
             echo("\n" + summary_line(rows))
-            for line in undecided(session.workspace.root, rows):
+            for line in (*sentences(session.workspace.root, rows), *undecided(session.workspace.root, rows)):
                 echo(line)
     return 0
 

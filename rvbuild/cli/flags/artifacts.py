@@ -80,13 +80,18 @@ def log(words: tuple[str, ...], count: int, as_json: bool) -> int:
 @click.argument("words", nargs=-1, metavar="A [B] [PROJECT.toml]", required=True)
 @as_json
 def diff(words: tuple[str, ...], as_json: bool) -> int:
-    """Compare the inputs and metrics of two builds of an artifact.
+    """Compare the inputs and metrics of two builds of an artifact, or the keys and metrics of two points or projects.
 
     A and B are STAGE[:SCENE]@N, N = 0 the newest, 1 the one before it (`rvbuild log` shows them), or the beginnings of
     keys. Without B, A is compared with the newest; STAGE[:SCENE] alone compares the last two.
+
+    A and B may also be two points of a sweep, a point alone (compared with its project), or two project files.
     """
     from rvbuild.cli.commands import log as log_command
+    from rvbuild.cli.commands.experiments import compare
 
+    if compare.compares(words):
+        return compare.compare(words, as_json)
     return log_command.diff(words, as_json)
 
 

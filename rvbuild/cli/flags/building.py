@@ -36,7 +36,10 @@ _OPTIONS = {
     "as_json": "--json",
     "trust": "--trust",
 }
-"""Options of building commands that do not apply to a bundle."""
+"""Options of building commands that do not apply to a bundle, or only where it predicts."""
+
+_OF_BUNDLES = ("jobs", "dry_run", "always_make", "inline", "as_json")
+"""Options of building commands that apply to a bundle that predicts."""
 
 
 def stages_of_workspace(words: Sequence[str]) -> list[str]:
@@ -54,7 +57,7 @@ def stage_command(stage: str, line: str) -> click.Command:
 
 def _building(stage: str) -> Callable[..., int]:
     @click.argument(
-        "words", nargs=-1, metavar="BUNDLE.zip IMAGE… | [PROJECT.toml]…" if stage == "predict" else "[PROJECT.toml]…"
+        "words", nargs=-1, metavar="BUNDLE.zip INPUT… | [PROJECT.toml]…" if stage == "predict" else "[PROJECT.toml]…"
     )
     @only_scenes
     @jobs
@@ -74,7 +77,7 @@ def _building(stage: str) -> Callable[..., int]:
         if (count := flags.pop("count", None)) is not None:
             flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
-        engine = flags.pop("engine", None)
+        engine, assets = flags.pop("engine", None), flags.pop("assets", ())
         applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
         if flags.pop("verify", False):
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
@@ -87,14 +90,19 @@ def _building(stage: str) -> Callable[..., int]:
                 )
             if stage != "predict":
                 raise click.UsageError(f"{words[0]}: a bundle is for `rvbuild predict`")
-            if unused := [name for name, value in flags.items() if value and name != "inline"]:
+            if unused := [name for name, value in flags.items() if value and name not in _OF_BUNDLES]:
                 raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
-            return build_command.predict_bundle(words, into, allow_code, engine or "auto", verbosity, flags["inline"])
-        if stage != "review" and (into is not None or allow_code or engine is not None):
+            from rvbuild.cli.commands import predict as predict_command
+
+            given = {name: flags[name] for name in _OF_BUNDLES}
+            return predict_command.predict_bundle(
+                words, into, engine=engine or "auto", assets=assets, allow_code=allow_code, verbosity=verbosity, **given
+            )
+        if stage != "review" and (into is not None or allow_code or engine is not None or assets):
             raise click.UsageError(
                 "--allow-code applies to a bundle: rvbuild bundle --verify BUNDLE.zip"
                 if stage == "bundle"
-                else "-o, --engine and --allow-code apply to a bundle: rvbuild predict BUNDLE.zip IMAGE… -o DIR"
+                else "-o, --engine, --asset, --allow-code: for a bundle, as in rvbuild predict BUNDLE.zip INPUT… -o DIR"
             )
         for word in words:
             if not word.endswith(".toml"):

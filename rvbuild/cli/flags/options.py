@@ -68,6 +68,13 @@ OF_COMMANDS = {
             type=click.Choice(ENGINES),
             help="What computes the model of a bundle; default: auto, torch where it is installed.",
         ),
+        click.option(
+            "--asset",
+            "assets",
+            multiple=True,
+            metavar="NAME",
+            help="With a bundle: the asset of STAC items to predict (repeatable for a stack).",
+        ),
         _CODE,
     ),
 }

@@ -253,6 +253,9 @@ class Artifact:
         None for a stage that does not use its previous result; else the roles of inputs that may have changed since.
     resume_ignores : tuple of str or None
         None for a stage that cannot resume; else the dotted settings that its trajectory does not depend on.
+    live : str
+        A file, relative to the workspace, that grows while the stage runs; its directory is the stage's, too. These are
+        no outputs: nothing depends on them. Empty if there is none.
     writes : tuple of str
         Names or patterns of all files that the stage may write: a result with any other file is invalid.
     """
@@ -274,6 +277,7 @@ class Artifact:
     demand: Demand = Demand()
     previous_ignores: tuple[str, ...] | None = None
     resume_ignores: tuple[str, ...] | None = None
+    live: str = ""
     writes: tuple[str, ...] = ("*",)
 
     def undeclared(self, outputs: Iterable[str]) -> list[str]:

@@ -31,6 +31,11 @@ def shipped(name: str) -> Traversable:
     return Path(str(package)).parent / name if not (inside.is_dir() or inside.is_file()) else inside
 
 
+def is_checkout() -> bool:
+    """Tell whether rvbuild runs from its repository, where its code may be edited."""
+    return not _package().joinpath("projects").is_dir()
+
+
 def _package() -> Traversable:
     return importlib.resources.files(_PACKAGE)
 

@@ -29,6 +29,7 @@ from rvbuild.engine.keys.signature import hash_file, signature
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan, Planned
+from rvbuild.engine.run import live
 from rvbuild.engine.run.checkpoints import Checkpoints
 from rvbuild.engine.run.inputs import Inputs, code_of, paths_of, settings_of
 from rvbuild.engine.run.machine import Machine, Share, this_machine
@@ -225,7 +226,9 @@ class Builder:
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             resume = None if checkpoints is None else checkpoints.folder
-            job = self._job(artifact, staging, resume, offer)
+            job = self._job(
+                artifact, staging, resume, offer, live.prepared(self._workspace, artifact, self._noting(artifact))
+            )
             with self._share(artifact) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 began = time.monotonic()
@@ -294,6 +297,7 @@ class Builder:
         staging: Path,
         resume: Path | None,
         offer: Mapping[str, Output],
+        grows: Path | None,
     ) -> Job:
         kwargs: dict[str, Any] = {
             "inputs": paths_of(self.plan, artifact),
@@ -302,6 +306,8 @@ class Builder:
         }
         if resume is not None:
             kwargs["resume"] = resume
+        if grows is not None:
+            kwargs["live"] = grows
         if offer:
             kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
         return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))

@@ -18,7 +18,9 @@ from rvbuild.learn.models import (
     unet,
     user,
 )
+from rvbuild.learn.models.bands import ARGUMENTS, with_names
 from rvbuild.learn.models.detectors import encoded, named
+from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.settings.train import Arguments
 
 FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
@@ -26,7 +28,8 @@ FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
     "object_detection": (named,),
     "semantic_segmentation": (torchvision_segmentation, unet),
 }
-"""The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)`."""
+"""The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)` and
+`encoder(model)`."""
 
 WITH_ENCODER: Mapping[str, ModuleType] = {"object_detection": encoded, "semantic_segmentation": smp_segmentation}
 """The family of each task whose models take an encoder; `build` also has `chip_px`."""
@@ -84,6 +87,8 @@ def build(
     """
     if ":" in name:
         return user.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, code=code)
+    bands = with_names(bands, args, pretrained)
+    args = {key: value for key, value in args.items() if key not in ARGUMENTS}
     chosen = _with_encoder(task, name, args)
     if chosen is not None:
         network: nn.Module = chosen.build(
@@ -101,6 +106,21 @@ def build(
         f'train.model: there is no model "{name}" for {task}{nearest(name, valid)}; the models are {", ".join(valid)}, '
         f'or a factory of your own as "package.module:factory"'
     )
+
+
+def encoder_of(task: str, name: str, args: Arguments, model: nn.Module) -> Encoder:
+    """Return the encoder of a model that `build` made.
+
+    Raises
+    ------
+    ModelError
+        The model is the user's own, and does not tell its encoder.
+    """
+    if ":" in name:
+        return user.encoder(model)
+    families = [_with_encoder(task, name, args), *(f for f in FAMILIES.get(task, ()) if name in f.NAMES)]
+    found: Encoder = next(family for family in families if family is not None).encoder(model)
+    return found
 
 
 def _with_encoder(task: str, name: str, args: Arguments) -> ModuleType | None:

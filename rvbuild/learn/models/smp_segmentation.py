@@ -20,6 +20,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.networks import EXTRA
 from rvbuild.project.networks.encoders import encoder_problem
 from rvbuild.project.tasks.segmentation import DECODERS
@@ -35,7 +36,8 @@ _OUTPUT_STRIDES = {"deeplabv3": 8, "deeplabv3plus": 16, "pan": 16}
 _DEPTHS = {"pspnet": 3}
 """Of the decoders that look at fewer levels than five."""
 
-_WHOLE = ("encoder.", "decoder.", "segmentation_head.")
+_WHOLE = "segmentation_head."
+"""How names of tensors begin that only a whole model has: foundation models have encoders and decoders of their own."""
 
 
 class EncoderDecoder(nn.Module):
@@ -83,7 +85,7 @@ def build(
     if problem := encoder_problem(encoder):
         raise ModelError(f"train.encoder: {problem}")
     state = read_weights(pretrained) if isinstance(pretrained, Path) else {}
-    whole = any(key.startswith(_WHOLE[1:]) for key in state)
+    whole = any(key.startswith(_WHOLE) for key in state)
     smp = _require(name)
     pyramid = make_pyramid(
         encoder,
@@ -132,3 +134,8 @@ def _registered(smp: Any, pyramid: Pyramid, depth: int) -> Iterator[str]:
         yield name
     finally:
         del smp.encoders.encoders[name]
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder."""
+    return of_module(model.get_submodule("encoder"))

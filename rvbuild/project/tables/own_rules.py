@@ -15,7 +15,7 @@ RESERVED = frozenset(
         *("analyze", "chip", "train", "infer", "predict", "mosaic", "eval", "bundle", "report", "data", "build"),
         *("draft", "features", "sums", "head", "draft_eval", "review", "suspects", "suggest", "suggestions", "models"),
         *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "view"),
-        *("cache", "sign", "help"),
+        *("cache", "sign", "help", "sweep", "exp", "folds", "points"),
     }
 )
 """The stages and the commands of rvbuild, whose names are reserved."""

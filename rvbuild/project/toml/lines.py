@@ -30,7 +30,7 @@ def line_index(text: str) -> dict[Key, int]:
     >>> line_index("[chip]\nsize_px = 300\n")
     {('chip',): 1, ('chip', 'size_px'): 2}
     """
-    scanner = _Scanner(text.replace("\r\n", "\n"))
+    scanner = Scanner(text.replace("\r\n", "\n"))
     scanner.document()
     return scanner.lines
 
@@ -63,12 +63,24 @@ def _unquote(word: str) -> str:
     return str(next(iter(tomli.loads(f"{word} = 0"))))
 
 
-class _Scanner:
-    """A position in the text, and the lines found so far."""
+class Scanner:
+    """A scan of a document, whose lines end in line feeds alone.
+
+    Attributes
+    ----------
+    lines
+        The line of each key and list item.
+    values
+        Where the value of each assigned key is in the text: its first character, and the one after its last.
+    ends
+        For each table with a header of its own: the position after its last assignment, or after its header.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.lines: dict[Key, int] = {}
+        self.values: dict[Key, tuple[int, int]] = {}
+        self.ends: dict[Key, int] = {}
         self.position = 0
         self._line = 1
         self._counted = 0  # newlines are counted in _line up to this position
@@ -82,6 +94,8 @@ class _Scanner:
                 table = self._header()
             else:
                 self._assignment(table)
+            if table:
+                self.ends[table] = self.position
 
     def _skip_blank(self) -> bool:
         """Go to the next token; return False at the end."""
@@ -124,7 +138,10 @@ class _Scanner:
         parts, end = read_key(self.text, self.position)
         key = self._mark_all(table, parts)
         self.position = end + 1  # past "="
+        self._skip_blank()
+        start = self.position
         self._value(key)
+        self.values[key] = (start, self.position)
 
     def _value(self, key: Key) -> None:
         """Scan the value of `key`, of any type."""

@@ -16,7 +16,7 @@ class OverrideError(ValueError):
     """An override cannot be read, or does not fit into the file."""
 
 
-def parse(argument: str) -> Override:
+def parse(argument: str, option: str = "--set") -> Override:
     """Parse an override `key=value`.
 
     The value is parsed as TOML; anything else is a string, so that `--set predict.blend=mean` needs no quotes.
@@ -34,13 +34,13 @@ def parse(argument: str) -> Override:
     except ValueError:
         parts, end = (), 0
     if not parts or argument[end : end + 1] != "=":
-        raise OverrideError("expected KEY=VALUE, for example --set train.lr=1e-3")
+        raise OverrideError(f"expected KEY=VALUE, for example {option} train.lr=1e-3")
     value = _value(argument[end + 1 :])
     for _, problem in unusable(value):
         raise OverrideError(problem)
     if len(parts) > MAX_DEPTH:
         raise OverrideError(f"expected a key of at most {MAX_DEPTH} parts, found {len(parts)}")
-    return Override(text=argument, key=parts, value=value)
+    return Override(text=argument, key=parts, value=value, option=option)
 
 
 def _value(text: str) -> object:
@@ -82,7 +82,7 @@ def apply(data: dict[str, Any], override: Override) -> Override:
             current[step] = override.value
         else:
             current = current.setdefault(step, {}) if isinstance(current, dict) else current[step]
-    return Override(override.text, key, override.value)
+    return Override(override.text, key, override.value, override.option)
 
 
 def _position(part: str, items: list[Any], key: Key) -> int:

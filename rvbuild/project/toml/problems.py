@@ -24,11 +24,14 @@ class Override:
         The key that it sets.
     value
         The parsed value.
+    option
+        The option that it was given with.
     """
 
     text: str
     key: Key
     value: object
+    option: str = "--set"
 
 
 @dataclass
@@ -66,7 +69,7 @@ class Places:
             part = key[:length]
             for number, override in enumerate(self.overrides):
                 if override.key == part or (part not in self.lines and is_under(override.key, part)):
-                    return 1, number, f"--set {override.text}"
+                    return 1, number, f"{override.option} {override.text}"
             if part in self.lines:
                 return 0, self.lines[part], f"{self.file}:{self.lines[part]}"
         return 0, 0, self.file

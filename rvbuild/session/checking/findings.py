@@ -114,8 +114,8 @@ def _concerns(finding: Finding, roles: Mapping[str, set[str]], stages: Collectio
     """Tell whether a finding concerns files that the artifacts to be built read."""
     if finding.kind == project_checks.NOT_READ:
         return False  # the stages read them
-    if finding.kind == packages.KIND:
-        return "bundle" in stages
+    if finding.kind in packages.KINDS:
+        return packages.KINDS[finding.kind] in stages
     if finding.scene:
         return finding.scene in roles and (not finding.part or finding.part in roles[finding.scene])
     return "chip" in stages or "train" in stages

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import tempfile
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,14 +11,12 @@ import numpy as np
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
-from rvbuild.files.formats import SUFFIXES
-from rvbuild.files.urls import Url
 from rvbuild.geo.raster.array import ArrayImage
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
-from rvbuild.project.tasks import SPECS
 from rvbuild.settings.image import ImageSettings
 from rvbuild.settings.predict import PredictSettings
+from rvbuild.stages.bundle import results
 from rvbuild.stages.bundle import signature as bundle_signature
 from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.check import check_normalize, checked_settings, read_json
@@ -29,14 +25,10 @@ from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import EXTRAS, extract_zip
 from rvbuild.stages.infer import infer_image, infer_scene
 from rvbuild.stages.names import Engine
-from rvbuild.stages.predictor import Predictor, load_predictor, uses_onnx
+from rvbuild.stages.predictor import Predictor, exported_engine, load_predictor
 from rvbuild.tasks.metrics.tables import without_null
 
 Settings: TypeAlias = BundleSettings[PredictSettings]
-
-NAMED = frozenset(name for spec in SPECS.values() for name in spec.results)
-VECTOR_SUFFIXES = frozenset({*SUFFIXES.values(), ".qml"})
-"""Files that a directory of results may hold; vectors are named after a class, or as set in the project."""
 
 
 def open_bundle(path: Path, into: Path) -> Settings:
@@ -137,7 +129,8 @@ def predict_images(
         if device is not None:
             settings["predict"]["device"] = device
         info = read_info(into / DESCRIPTION)
-        require_permission(bundle_path, info, settings["image"], allow_code or uses_onnx(engine, info), allow_code)
+        without_code = allow_code or exported_engine(engine, info) is not None
+        require_permission(bundle_path, info, settings["image"], without_code, allow_code)
         require_memory(bundle_path, settings, info, scenes)
         predictor = load_predictor(
             into / WEIGHTS,
@@ -156,10 +149,20 @@ def scenes_and_targets(
     images: Sequence[Path], out: Path, settings: Settings
 ) -> tuple[list[Sequence[Path]], list[Path]]:
     """Return the files of each scene, and the directory that its results go to; see `predict_images`."""
-    scenes = _scenes(images, settings["image"])
+    scenes = results.by_stem(results.grouped(images, files_of_scene(settings["image"])))
+    targets = results.places(scenes, out, vector_names(settings))
+    return [scene.files for scene in scenes], targets
+
+
+def files_of_scene(image: ImageSettings) -> int:
+    """Return the number of files of a scene: one, or one for each layer of a stack."""
+    return sum(layer["files"] for layer in image["layers"]) if "layers" in image else 1
+
+
+def vector_names(settings: Settings) -> set[str]:
+    """Return the names that vector files of a result may have, without suffixes."""
     vectors = {item["name"] for item in settings["classes"]}
-    vectors |= {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
-    return scenes, _targets(scenes, out, vectors)
+    return vectors | {Path(vector["file"]).stem for vector in settings["predict"]["vectors"] if "file" in vector}
 
 
 def predict_scene(
@@ -176,12 +179,19 @@ def predict_scene(
         # One level deeper: the published directory has the usual permissions, not those of a private one.
         staging = Path(hidden) / target.name
         staging.mkdir()
-        infer_scene(predictor, files, settings, staging, progress)
-        task = tasks.get(settings["task"])
-        task.derive({path.name: path for path in staging.iterdir()}, settings, staging, progress)
-        for name in set(task.RAW) - NAMED:
-            (staging / name).unlink()
-        _replace(target, staging, Path(hidden) / "before")
+        predict_into(predictor, settings, files, staging, progress)
+        results.replace(target, staging, Path(hidden) / "before")
+
+
+def predict_into(
+    predictor: Predictor, settings: Settings, files: Sequence[Path], outputs: Path, progress: Progress
+) -> None:
+    """Write the prediction for one scene into an empty directory."""
+    infer_scene(predictor, files, settings, outputs, progress)
+    task = tasks.get(settings["task"])
+    task.derive({path.name: path for path in outputs.iterdir()}, settings, outputs, progress)
+    for name in set(task.RAW) - results.NAMED:
+        (outputs / name).unlink()
 
 
 def predict_array(
@@ -192,76 +202,6 @@ def predict_array(
     with tempfile.TemporaryDirectory(prefix="rvbuild-predict-") as name:
         infer_image(predictor, lambda: image, None, settings, Path(name), progress)
         return task.arrays({raw: Path(name) / raw for raw in task.RAW}, settings)
-
-
-def _scenes(images: Sequence[Path], settings: ImageSettings) -> list[Sequence[Path]]:
-    """Return the files of each scene: one, or one for each layer of a stack."""
-    layers = sum(layer["files"] for layer in settings["layers"]) if "layers" in settings else 1
-    if len(images) % layers:
-        raise DataError(
-            f"the model was trained on stacks of {layers} files: give {layers} for each scene, in the order of the "
-            f"project's layers; found {len(images)}"
-        )
-    return [images[start : start + layers] for start in range(0, len(images), layers)]
-
-
-def _targets(scenes: Sequence[Sequence[Path]], out: Path, vectors: Set[str]) -> list[Path]:
-    """Return the directory of each scene, named after its first file, after checking that nothing would be lost."""
-    seen: dict[str, Path] = {}
-    images = [files[0] for files in scenes]
-    for image in (path for files in scenes for path in files):
-        if isinstance(image, Url):
-            continue
-        # A result would hide or replace it.
-        if any(image.resolve().is_relative_to((out / first.stem).resolve()) for first in images):
-            raise DataError(f"{image}: a result would overwrite it; choose a directory other than {out}")
-        if not image.is_file():
-            raise DataError(f"{image}: no such file; expected an image")
-    for image in images:
-        # Some file systems take "A" and "a" for the same.
-        other = seen.setdefault(image.stem.casefold(), image)
-        if other is not image:
-            raise DataError(
-                f"{other} and {image}: both results would be written to {out / image.stem}; "
-                "rename one, or write the results to different directories"
-            )
-    targets = [out / image.stem for image in images]
-    for target in targets:
-        if target.is_symlink() or (target.exists() and not target.is_dir()):
-            raise DataError(f"{target}: already exists and is not a directory; remove it, or choose another directory")
-        there = sorted(target.iterdir()) if target.exists() else []
-        strangers = [path.name for path in there if not _is_result(path, vectors)]
-        if strangers:
-            raise DataError(
-                f"{target}: holds {strangers[0]}, which is not an earlier result and would be lost; choose another "
-                "directory"
-            )
-    return targets
-
-
-def _is_result(path: Path, vectors: Set[str]) -> bool:
-    stem = _letters(path.stem)
-    vector = path.suffix in VECTOR_SUFFIXES and {stem, stem.removesuffix("_")} & set(map(_letters, vectors))
-    return (path.name in NAMED or bool(vector)) and path.is_file() and not path.is_symlink()
-
-
-def _letters(name: str) -> str:
-    """Return the class name as it appears in file names: non-word characters become `_`."""
-    return re.sub(r"\W", "_", name)
-
-
-def _replace(target: Path, complete: Path, before: Path) -> None:
-    """Put a complete directory in the place of an earlier one, which stays if that fails."""
-    if not target.exists():
-        complete.rename(target)
-        return
-    target.rename(before)
-    try:
-        complete.rename(target)
-    except OSError:
-        before.rename(target)
-        raise
-    shutil.rmtree(before)
 
 
 def _require_agreement(path: Path, settings: Settings, info: ModelInfo) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import xxhash
+from torch import nn
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, classes_that
@@ -19,19 +21,24 @@ from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.chips.augment import Augmenter
 from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.chips.loader import BatchMaker, Loader
+from rvbuild.learn.chips.mixing import Mixer
 from rvbuild.learn.chips.sampling import chances
 from rvbuild.learn.curves import draw_curves
 from rvbuild.learn.device import reproducible, select_device
-from rvbuild.learn.hooks import TargetOps
+from rvbuild.learn.logs.epochs import EpochLog, Sink
+from rvbuild.learn.logs.files import as_text
+from rvbuild.learn.logs.open import open_sinks
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.models.expected import expected
 from rvbuild.learn.normalize import Normalizer, from_stats, standardized
+from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
+from rvbuild.project.tasks.augmentations import MIXING
 from rvbuild.settings.normalize import NormalizeSettings, StandardSettings
-from rvbuild.settings.train import TrainSettings
-from rvbuild.stages.train.chips import class_names, imagery_of, training_chips, validation_chips
+from rvbuild.settings.train import TrainSettings, of_encoder
+from rvbuild.stages.train.chips import augmented_ops, class_names, imagery_of, training_chips, validation_chips
 from rvbuild.stages.train.settings import TrainStageSettings
 from rvbuild.stages.train.start import Start, build_from, open_start, require_figures
 
@@ -42,6 +49,7 @@ def run(
     outputs: Path,
     progress: Progress,
     resume: Path | None = None,
+    live: Path | None = None,
 ) -> None:
     """Train a model.
 
@@ -61,6 +69,8 @@ def run(
     resume
         A directory for checkpoints: a training that was killed continues there. It must belong to these inputs, and to
         these settings but for what `rvbuild.learn.trajectory.resume_ignores` names.
+    live
+        The file that grows by a line of the log when an epoch ends; what `train.log` names is written beside it.
 
     Raises
     ------
@@ -71,7 +81,7 @@ def run(
     """
     train, seed = settings["train"], settings["seed"]
     task = tasks.get(settings["task"])
-    ops = TargetOps(task.unpack, task.orient, task.collate)
+    ops = augmented_ops(task, settings["null_id"], settings.get("boxes"))
     imagery = imagery_of(inputs, settings.get("pixels", {}))
     chips = training_chips(inputs, settings, ops, imagery, progress)
     splits = {"train": chips}
@@ -89,7 +99,9 @@ def run(
         if missing := chips_of_split.never_shown(info.output_ids):
             effect = "not learnt" if split == "train" else "not in the scores of epochs"
             progress.note(f"no {split} chip shows {classes_that(missing, f'is {effect}', f'are {effect}')}")
-    augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
+    names, args = train["augment"], train.get("augment_args", {})
+    augmenter = Augmenter(names, info.normalize, chips.dtype, chips.bands, ops, args)
+    mixer = Mixer(names, args, ops) if set(names) & set(MIXING) else None
     device = select_device(train["device"], "train.device")
     with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):
         if start is not None:
@@ -105,7 +117,7 @@ def run(
                 note=progress.note,
                 chip_px=info.chip_px,
             )
-        loader = Loader(BatchMaker(splits, ops, augmenter, seed), train["workers"], ahead=not augmenter.own_code)
+        loader = Loader(BatchMaker(splits, ops, augmenter, seed, mixer), train["workers"], ahead=not augmenter.own_code)
         training = Training(
             model,
             Data(loader, chips.count, validation.count, _chances(settings, chips)),
@@ -115,16 +127,33 @@ def run(
             seed=seed,
             device=device,
             progress=progress,
+            encoder=_encoder(info, train, model),
         )
         keep = (resume or outputs) if train.get("checkpoints") else None
-        trained = training.run(resume, _identity(settings, chips, validation), keep)
+        identity = _identity(settings, chips, validation)
+        with EpochLog(_sinks(live, train, identity), progress.note) as log:
+            trained = training.run(resume, identity, keep, log)
     save_model(outputs, trained.weights, info)
     if resume is not None:
         for name in trained.epochs:
             shutil.copyfile(resume / name, outputs / name)
-    log = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in trained.lines)
-    (outputs / "log.jsonl").write_text(log, encoding="utf-8")
+    (outputs / "log.jsonl").write_text(as_text(trained.lines), encoding="utf-8")
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
+
+
+def _encoder(info: ModelInfo, train: TrainSettings, model: nn.Module) -> Encoder | None:
+    """Return the encoder of the model if the settings treat it in a way of its own."""
+    if not of_encoder(train):
+        return None
+    return models.encoder_of(info.task, info.model, info.model_args, model)
+
+
+def _sinks(live: Path | None, train: TrainSettings, identity: str) -> list[Sink]:
+    """Return where the epochs are written as they end."""
+    if live is None:
+        return []
+    training = xxhash.xxh3_64_hexdigest(identity.encode())
+    return open_sinks(live, train.get("log", ()), live.parent.parent.name, training)
 
 
 def _chances(settings: TrainStageSettings, chips: Chips) -> np.ndarray | None:
@@ -203,7 +232,7 @@ def _identity(settings: TrainStageSettings, chips: Chips, validation: Chips) -> 
     ignored = resume_ignores(settings["train"]["schedule"])
     # The place of the pixels does not matter: chips hold their digests.
     trajectory: dict[str, object] = {key: value for key, value in settings.items() if key != "pixels"}
-    trajectory["train"] = {key: value for key, value in settings["train"].items() if key not in ignored}
+    trajectory["train"] = {key: value for key, value in settings["train"].items() if key not in (*ignored, "log")}
     counts = [
         chips.scene_counts,
         chips.class_counts.tolist(),

@@ -11,10 +11,11 @@ from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import Decision
+from rvbuild.engine.run.failures import write_tracebacks
 from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.errors import ProjectError, RvbuildError, UsageError
 from rvbuild.project.model import Project
-from rvbuild.session.build import Order, planned, write_tracebacks
+from rvbuild.session.build import Order, planned
 from rvbuild.session.projects import load_all
 from rvbuild.session.reviewing import write as reviews
 from rvbuild.session.session import Session
@@ -113,7 +114,7 @@ def _build(asked: dict[str, Any], lines: Lines) -> tuple[bool, str]:
         lines.tell("planned", labels=pending)
         outcomes = work.run(lines, _not_trusted)
         failed = [outcome for outcome in outcomes if outcome.did is Did.FAILED]
-        write_tracebacks(work.session, failed)
+        write_tracebacks(work.session.workspace.cache, failed)
         ok = not any(outcome.did in (Did.FAILED, Did.SKIPPED) for outcome in outcomes)
         said = _review(work.session, projects[0], order) if ok and stage == reviews.STAGE else ""
     return ok, said

@@ -21,15 +21,16 @@ State = dict[str, Signature | None]
 class Watcher:
     """Looks at the files of a project in a thread of its own, and looks anew at the project when one has changed."""
 
-    def __init__(self, looking: Looking, changed: Callable[[], None]) -> None:
-        self._looking, self._changed = looking, changed
+    def __init__(self, looking: Looking, changed: Callable[[], None], grown: Callable[[], None]) -> None:
+        self._looking, self._changed, self._grown = looking, changed, grown
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rvbuild-view-watch", daemon=True)
         self._before: State = {}
+        self._live: State = {}
 
     def start(self) -> None:
         """Begin; the project has been looked at."""
-        self._before = self._state()
+        self._before, self._live = self._state(), self._growing()
         self._thread.start()
 
     def stop(self) -> None:
@@ -39,7 +40,14 @@ class Watcher:
             self._thread.join(timeout=5)
 
     def check(self) -> bool:
-        """Look once; return whether something had changed, which was then looked at and told."""
+        """Look once; return whether something had changed, which was then looked at and told.
+
+        A log that grows is only told: it changes no state of an artifact.
+        """
+        live = self._growing()
+        if live != self._live:
+            self._live = live
+            self._grown()
         now = self._state()
         if now == self._before:
             return False
@@ -79,6 +87,13 @@ class Watcher:
     def _cache(self) -> str:
         project = self._looking.seen.project
         return str((project.workspace if project is not None else self._looking.path.parent) / "cache")
+
+    def _growing(self) -> State:
+        """Return how the files look that grow while stages run."""
+        seen = self._looking.seen
+        if seen.project is None:
+            return {}
+        return {state.live: signature(seen.project.workspace / state.live) for state in seen.states if state.live}
 
     def _state(self) -> State:
         """Return how all files look that decide what the page shows."""

@@ -50,11 +50,11 @@ def suspects_json(seen: Seen, verdicts: Verdicts, memo: Memo) -> dict[str, Any]:
     path, state = shown
     version = path.stat()
     key = ("suspects", str(path), version.st_mtime_ns, version.st_size)
-    found = memo.get(key, lambda: [_json(suspect) for suspect in read_suspects(path)])
+    suspects = memo.get(key, lambda: [_json(suspect) for suspect in read_suspects(path)])
     decided = verdicts.decided()
     known, message = _table(folder / TABLE)
     listed = []
-    for suspect in found:
+    for suspect in suspects:
         decision = decided.by_id.get(suspect["id"], UNDECIDED)
         listed.append(
             {

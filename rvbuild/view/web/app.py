@@ -60,7 +60,7 @@ class View:
         self.tiles, self.memo = Memo(TILE_BYTES), Memo(MOST_RESULTS)
         self.build = Build(looking.path, looking.overrides, trust, looking.environment, self._tell)
         self.follower = Follower(self.build)
-        self.watcher = Watcher(looking, self._changed)
+        self.watcher = Watcher(looking, self._changed, lambda: self.events.tell("training", {}))
         self._drawing = asyncio.Semaphore(AT_ONCE)
         self.verdicts = Verdicts(lambda: review_folder(looking.seen), lambda: self.events.tell("suspects", {}))
 
@@ -145,8 +145,8 @@ class View:
         chosen = seen.loaded().scenes if only is None else (seen.scene(only),)
         viewed = [ViewedScene(seen, scene, self.readers) for scene in chosen]
         scenes = [scene for scene in viewed if scene.mapped(of) is not None and scene.labels_version is not None]
-        found = places(scenes, self.memo, _number(request, "truth"), _number(request, "predicted"), of)
-        return {"places": [place.as_json() for place in found]}
+        worst = places(scenes, self.memo, _number(request, "truth"), _number(request, "predicted"), of)
+        return {"places": [place.as_json() for place in worst]}
 
     async def _tile_if_wanted(self, request: Request) -> Response:
         """Draw a tile when it is its turn, unless the page has moved on meanwhile: coarse tiles may take a second."""
@@ -213,12 +213,12 @@ def _answering(function: Callable[[Request], Any]) -> Callable[[Request], Respon
     @functools.wraps(function)
     def answer(request: Request) -> Response:
         try:
-            found = function(request)
+            answer_of = function(request)
         except UsageError as error:
             return JSONResponse({"error": str(error)}, status_code=400, headers=NOT_KEPT)
         except RvbuildError as error:
             return JSONResponse({"error": str(error)}, status_code=422, headers=NOT_KEPT)
-        return found if isinstance(found, Response) else JSONResponse(found, headers=NOT_KEPT)
+        return answer_of if isinstance(answer_of, Response) else JSONResponse(answer_of, headers=NOT_KEPT)
 
     return answer
 
@@ -246,5 +246,5 @@ def _numbers(text: str, what: str) -> list[int]:
 
 def _number(request: Request, name: str) -> int | None:
     """Return a whole number of the address, None if it is not there."""
-    found = _numbers(request.query_params.get(name, ""), name)
-    return found[0] if found else None
+    numbers = _numbers(request.query_params.get(name, ""), name)
+    return numbers[0] if numbers else None

@@ -22,6 +22,7 @@ from rvbuild.learn.models.detectors.heads import HEADS, LAYERS, fpn_channels
 from rvbuild.learn.models.detectors.parts import AsItIs, place_in_float32
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.networks.encoders import encoder_problem
 from rvbuild.project.tasks.detection import DECODERS
 from rvbuild.settings.train import Arguments
@@ -85,7 +86,7 @@ def build(
         raise ModelError(f"train.encoder: {problem}")
     state = read_weights(pretrained) if isinstance(pretrained, Path) else {}
     whole = any(key.startswith(_WHOLE) for key in state) and any(key in state for key in _weights(LAYERS))
-    encoder = make_pyramid(
+    body = make_pyramid(
         encoder_name,
         bands=bands,
         chip_px=chip_px,
@@ -95,7 +96,7 @@ def build(
     )
 
     def pyramid(stages: Sequence[int], extra: ExtraFPNBlock) -> nn.Module:
-        return EncoderPyramid(encoder, stages, fpn_channels(name, args), extra)
+        return EncoderPyramid(body, stages, fpn_channels(name, args), extra)
 
     model = HEADS[name](name, pyramid, outputs, head_args)
     model.transform = AsItIs(STRIDES[-1])
@@ -105,6 +106,11 @@ def build(
     if whole and isinstance(pretrained, Path):
         load_local(model, state, pretrained, note, LAYERS)
     return model
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder, without the pyramid over it."""
+    return of_module(model.get_submodule("backbone.body"))
 
 
 def _weights(layers: Sequence[str]) -> list[str]:

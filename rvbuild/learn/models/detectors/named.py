@@ -33,6 +33,7 @@ from rvbuild.learn.models.detectors.heads import HEADS, LAYERS, SCORE_FLOOR, WIN
 from rvbuild.learn.models.detectors.parts import AsItIs, place_in_float32
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.tasks.detection import MODEL_ARGS, SPEC
 from rvbuild.settings.train import Arguments
 
@@ -177,3 +178,9 @@ def _norm(name: str, args: Arguments) -> Callable[..., nn.Module]:
 def _group_norm(channels: int) -> nn.Module:
     # Groups of 8 channels, as far as they go up.
     return nn.GroupNorm(max(1, channels // 8) if channels % 8 == 0 else 1, channels)
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: the backbone without the pyramid over it."""
+    backbone = model.get_submodule("backbone")
+    return of_module(getattr(backbone, "body", backbone))

@@ -102,6 +102,11 @@ async function loadResults() {
   await Promise.all([loadSuspects(), loadSuggestions()]);
 }
 
+async function loadTraining() {
+  state.training = await ask("/api/training");
+  trainingPanel();
+}
+
 async function takeProject(project) {
   const before = state.project;
   state.project = project.loaded ? project : { ...before, ...project, artifacts: [], classes: before.classes ?? [], scenes: before.scenes ?? [] };
@@ -268,19 +273,18 @@ function listen() {
   });
   events.addEventListener("project", (event) => takeProject(JSON.parse(event.data)));
   events.addEventListener("verdict", (event) => takeVerdict(JSON.parse(event.data)));
+  events.addEventListener("training", () => loadTraining().catch((error) => message(error.message, true)));
   events.addEventListener("suspects", () => loadSuspects().catch((error) => message(error.message, true)));
   events.addEventListener("build", (event) => {
     state.build = { follows: state.build.follows, ...JSON.parse(event.data) };
     buildPanel();
     suspectsPanel();
     suggestionsPanel();
-    trainingPanel();
   });
   events.addEventListener("build-event", (event) => {
     apply(JSON.parse(event.data));
     buildPanel();
     for (const stage of ["review", "suggest"]) if (byId(`${stage}-said`)) byId(`${stage}-said`).textContent = said(stage);
-    trainingPanel();
   });
 }
 

@@ -1,25 +1,14 @@
-// Training curves: of the training that the workspace shows, and of the one that runs.
+// Training curves: of the training that the workspace shows, or of the one that has begun.
 import { byId, element, figure } from "./dom.js";
 import { state } from "./state.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const COLORS = ["#1d6fd1", "#d9480f", "#2b8a3e", "#9c36b5", "#0b7285", "#a61e4d"];
-const NOTE = /^epoch (\d+)\/\d+: loss ([\d.eE+-]+)(?:, validation ([\d.eE+-]+))?(?:, mean ([^ ]+) ([\d.]+))?/;
-
-// Epochs as the running training tells them, one line each.
-function live() {
-  const found = [];
-  for (const note of state.build.notes ?? []) {
-    const match = note.label?.startsWith("train") ? NOTE.exec(note.text) : null;
-    if (match) found.push({ epoch: Number(match[1]), train_loss: Number(match[2]), val_loss: match[3] ? Number(match[3]) : null, metrics: match[5] ? { [`mean ${match[4]}`]: Number(match[5]) } : null });
-  }
-  return found;
-}
 
 export function trainingPanel() {
   const box = byId("training");
-  const running = state.build.running ? live() : [];
-  const epochs = running.length ? running : (state.training.epochs ?? []);
+  const epochs = state.training.epochs ?? [];
+  const begun = state.training.state === "begun";
   if (!epochs.length) {
     box.replaceChildren(element("p", { class: "note" }, "Nothing was trained yet."));
     return;
@@ -27,8 +16,8 @@ export function trainingPanel() {
   const scalars = new Map();
   for (const line of epochs) for (const [name, value] of Object.entries(line.metrics ?? {})) if (typeof value === "number") scalars.set(name.replaceAll("_", " "), [...(scalars.get(name.replaceAll("_", " ")) ?? []), [line.epoch, value]]);
   const losses = new Map([["training", epochs.map((line) => [line.epoch, line.train_loss])], ["validation", epochs.filter((line) => line.val_loss != null).map((line) => [line.epoch, line.val_loss])]]);
-  const stale = !running.length && state.training.state !== "fresh" ? element("p", { class: "wait" }, `This training is not up to date (${state.training.state}).`) : "";
-  box.replaceChildren(stale, element("p", { class: "note" }, running.length ? `Running: epoch ${epochs.at(-1).epoch}.` : `${epochs.length} epochs.`), element("h3", {}, "Loss"), chart(losses), scalars.size ? element("h3", {}, "Validation scores") : "", scalars.size ? chart(scalars) : "");
+  const stale = !begun && state.training.state !== "fresh" ? element("p", { class: "wait" }, `This training is not up to date (${state.training.state}).`) : "";
+  box.replaceChildren(stale, element("p", { class: "note" }, begun ? `Not finished: epoch ${epochs.at(-1).epoch} ended at ${new Date(state.training.at * 1000).toLocaleTimeString("en-GB")} (${state.training.path}).` : `${epochs.length} epochs.`), element("h3", {}, "Loss"), chart(losses), scalars.size ? element("h3", {}, "Validation scores") : "", scalars.size ? chart(scalars) : "");
 }
 
 function svg(tag, attributes, ...children) {

@@ -1,0 +1,1 @@
+"""The commands about experiments: sweeps, their points, and folds."""

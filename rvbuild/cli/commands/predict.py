@@ -1,0 +1,116 @@
+"""The command `predict` for a bundle: images, folders, patterns, items and lists."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from rvbuild.cli import report
+from rvbuild.cli.terminal import echo, styled
+from rvbuild.engine.plan.decide import State
+from rvbuild.engine.run.failures import write_tracebacks
+from rvbuild.engine.run.outcome import DONE, Did, Outcome
+from rvbuild.errors import UsageError, counted
+from rvbuild.process import variables
+from rvbuild.session.predicting.predict import Order, Prepared, prepared
+from rvbuild.stages.names import Engine
+
+if TYPE_CHECKING:
+    from rvbuild.session.predicting.plan import Planned
+    from rvbuild.session.status import ArtifactStatus
+
+_SHOWN = 4
+"""Maximum number of results that are listed at the end."""
+
+
+def predict_bundle(
+    words: Sequence[str],
+    into: Path | None,
+    *,
+    engine: Engine = "auto",
+    assets: Sequence[str] = (),
+    jobs: int | None = None,
+    dry_run: bool = False,
+    always_make: bool = False,
+    allow_code: bool = False,
+    inline: bool = False,
+    as_json: bool = False,
+    verbosity: int = 0,
+) -> int:
+    """Predict with a bundle: `words` are the bundle and what to predict; return the exit status."""
+    gc.enable()  # a stage may run in this process; see `main`
+    bundle = Path(words[0])
+    if len(words) == 1:
+        raise UsageError(
+            f"predict {bundle}: nothing to predict; use `rvbuild predict {quote(str(bundle))} INPUT… -o DIR` with "
+            "images, folders, patterns, STAC items or lists"
+        )
+    if into is None:
+        raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
+    order = Order(bundle, tuple(words[1:]), into, engine, tuple(assets), jobs or 1, always_make, allow_code, inline)
+    reporter = report.make(False, verbosity, as_json)
+    try:
+        for line in variables.problems(os.environ):
+            reporter.note(line)
+        with prepared(order, reporter, dry_run=dry_run) as work:
+            if dry_run:
+                reporter.close()
+                return _dry_run(work, verbosity, as_json)
+            outcomes = work.run(reporter.task(f"predict {bundle.name}"))
+            lines = _last_lines(work, into, outcomes)
+    finally:
+        reporter.close()
+    if as_json:
+        from rvbuild.cli.commands.build import outcomes_json  # imported late: it imports what reads projects
+
+        report.print_json(outcomes_json(outcomes), report.one_a_line)
+    elif verbosity >= 0:
+        echo("\n".join(lines))
+    return 0 if all(outcome.did in DONE for outcome in outcomes) else 1
+
+
+def _dry_run(work: Prepared, verbosity: int, as_json: bool) -> int:
+    from rvbuild.cli.commands import status as status_command  # imported late, as above
+
+    rows = [_row(planned) for planned in work.planned]
+    if as_json:
+        report.print_json(status_command.document(rows), report.one_a_line)
+    else:
+        status_command.print_rows([row for row in rows if row.state is not State.FRESH or verbosity > 0], False)
+        echo(status_command.summary_line(rows))
+    return 0
+
+
+def _row(planned: Planned) -> ArtifactStatus:
+    from rvbuild.session.status import ArtifactStatus
+
+    artifact, record = planned.artifact, planned.facts.record
+    return ArtifactStatus(
+        artifact.project,
+        artifact.stage,
+        artifact.scene,
+        planned.decision.state,
+        tuple(map(str, planned.decision.reasons)),
+        tuple(output.path for output in record.outputs.values()) if record else (),
+        planned.facts.key,
+        round(record.seconds, 3) if record else None,
+    )
+
+
+def _last_lines(work: Prepared, into: Path, outcomes: Sequence[Outcome]) -> list[str]:
+    counts = {did: sum(outcome.did is did for outcome in outcomes) for did in Did}
+    failed = [outcome for outcome in outcomes if outcome.did is Did.FAILED]
+    lines = [", ".join(f"{count} {did.value}" for did, count in counts.items() if count)]
+    if counts[Did.FRESH] == len(outcomes):
+        lines = [f"nothing to do ({counted(len(outcomes), 'image')} up to date)"]
+    if failed:
+        lines += [styled("failed:", "red"), *(f"  {o.artifact.scene}: {o.message}" for o in failed)]
+        log = write_tracebacks(work.folder.own, failed)  # they are never printed
+        lines += [f"  (details: {report.from_here(log)})"] if log is not None else []
+    there = [f"  {into / str(o.artifact.scene)}" for o in outcomes if o.did in DONE]
+    more = len(there) - _SHOWN
+    return lines + (there if more <= 1 else [*there[:_SHOWN], f"  … and {more} more in {into}"])
