@@ -103,7 +103,9 @@ def try_model(task: str, name: str, encoder: str = "", side_px: int = SIDE_PX) -
         model = models.build(task, name, bands=BANDS, outputs=len(OUTPUTS), args=args, chip_px=side_px)
     if task == "object_detection":
         _make_sure(model)
-    images = Normalizer(info)(sample(info, _STATS))
+    # Brighter and darker ones: a network may pool an image to one value, and statistics are of differences.
+    images = Normalizer(info)(sample(info, _STATS)).repeat(4, 1, 1, 1)
+    images *= torch.linspace(0.4, 1.0, len(images)).reshape(-1, 1, 1, 1)
     with tempfile.TemporaryDirectory(prefix="rvbuild-export-") as folder:
         with measured(model, lambda: model(images)):
             save_model(Path(folder), model.state_dict(), info)
