@@ -71,8 +71,6 @@ def _building(stage: str) -> Callable[..., int]:
     @quiet
     @verbose
     def command(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
-        from rvbuild.cli.commands import build as build_command
-
         verbosity = -1 if quiet else 1 if verbose else 0
         if (count := flags.pop("count", None)) is not None:
             flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
@@ -82,6 +80,8 @@ def _building(stage: str) -> Callable[..., int]:
         if flags.pop("verify", False):
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
                 raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
+            from rvbuild.cli.commands import build as build_command
+
             return build_command.verify_bundle(words, allow_code, verbosity, flags["inline"])
         if words and words[0].endswith(".zip"):
             if stage == "bundle":
@@ -109,6 +109,8 @@ def _building(stage: str) -> Callable[..., int]:
                 raise click.UsageError(
                     f"{word}: not a project file (.toml)" + (" or bundle (.zip)" if stage == "predict" else "")
                 )
+        from rvbuild.cli.commands import build as build_command  # imported late: a bundle needs none of it
+
         options = build_command.Options(verbosity=verbosity, **flags)
         if stage == "review":
             from rvbuild.cli.commands import review as review_command
