@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Sequence
 
 from rvbuild.engine.history.versions import Name
@@ -35,7 +37,12 @@ def _remove(workspace: Workspace, project: str, point: Point) -> int:
             if is_output_path(output.path):
                 count += inside.remove(workspace.cache, workspace.placed(output.path), folders=True)
         workspace.state.clean(name, "rvbuild exp rm")
-    inside.remove(workspace.cache, f"{_name(project, point)}/{FILE}", folders=True)
+    folder = _name(project, point)
+    with contextlib.suppress(FileNotFoundError), inside.folder(workspace.cache, folder):
+        for left in (workspace.cache / folder).iterdir():  # logs that have grown during trainings
+            if left.name != FILE:
+                shutil.rmtree(left, ignore_errors=True)
+    inside.remove(workspace.cache, f"{folder}/{FILE}", folders=True)
     return count
 
 
