@@ -10,11 +10,11 @@ import click
 from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.history.versions import Name
-from rvbuild.engine.store import inside
 from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.project.model import Project
+from rvbuild.session import seals
 from rvbuild.session.experiments.points import FILE, POINTS
 from rvbuild.session.forget import forget
 from rvbuild.session.names import CLEANED, stages_of
@@ -78,8 +78,7 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
                 notify(
                     f"{project.name}: {counted(len(points), 'point')} of sweeps stay; `rvbuild exp rm` removes points"
                 )
-        for path in (session.workspace.cache / "seals").glob("*.json"):
-            inside.remove(session.workspace.cache, f"seals/{path.name}")
+        seals.remove_all(session.workspace.cache)
         session.workspace.renew_lease()
     return 0
 

@@ -65,7 +65,7 @@ def sweep(
             remember(work.session.workspace.cache, project.title, points)
             outcomes = work.run(reporter, ask)
             failed = [o for o in outcomes if o.did is Did.FAILED]
-            log = write_tracebacks(work.session, failed)
+            log = write_tracebacks(work.session.workspace.cache, failed)
     finally:
         reporter.close()
     table = results(project, points, lambda line: echo(line, err=True))
