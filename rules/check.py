@@ -38,7 +38,7 @@ from rvbuild.rules.common import (
 from rvbuild.rules.drafts.features import encoder_settings
 from rvbuild.settings.classes import ClassName, ClassSettings
 from rvbuild.settings.normalize import StandardSettings
-from rvbuild.settings.train import Arguments
+from rvbuild.settings.train import Arguments, of_encoder
 
 if TYPE_CHECKING:
     from rvbuild.learn.encoders.encoder import EncoderSettings
@@ -98,6 +98,7 @@ class ModelTrial(TypedDict):
     start: Literal["random", "torchvision", "file", "bundle"]
     path: str | None
     normalize: Literal["auto", "pretrained"] | StandardSettings
+    of_encoder: bool
 
 
 def model(project: Project) -> ModelTrial:
@@ -116,6 +117,7 @@ def model(project: Project) -> ModelTrial:
         "start": start,
         "path": None if weights is None else str(resolve(project, weights)),
         "normalize": train.get("normalize", "auto"),
+        "of_encoder": of_encoder(train),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rvbuild.learn.trajectory import resume_ignores
+from rvbuild.project.tasks.augmentations import AUGMENTATIONS
 from rvbuild.rules.common import (
     Artifact,
     Demand,
@@ -30,6 +31,7 @@ from rvbuild.rules.common import (
 from rvbuild.rules.inputs import own_chips
 
 if TYPE_CHECKING:
+    from rvbuild.settings.chip import ShownBoxes
     from rvbuild.stages.train.settings import BackendStageSettings, Pixels, TrainStageSettings
 
 VERSION = 4
@@ -136,6 +138,8 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
     }
     if (step := normalize(project).get("normalize")) is not None:
         settings["normalize"] = step
+    if (boxes := _shown_boxes(project)) is not None:
+        settings["boxes"] = boxes
     return Artifact(
         name=name("train", project.name),
         project=project.name,
@@ -156,3 +160,12 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
         live=folder(project, "live", "log.jsonl"),
         resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train["schedule"])),
     )
+
+
+def _shown_boxes(project: Project) -> ShownBoxes | None:
+    """Return which boxes a part of a chip shows, if there are boxes, and an augmentation makes parts of chips."""
+    chip = project.chip.stage_settings()
+    resized = any(name in AUGMENTATIONS and AUGMENTATIONS[name].resizes for name in project.train.augment)
+    if "ioa_thresh" not in chip or "clip" not in chip or not resized:
+        return None
+    return {"ioa_thresh": chip["ioa_thresh"], "clip": chip["clip"]}

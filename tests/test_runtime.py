@@ -48,4 +48,4 @@ def test_its_wheel_holds_the_same_files(tmp_path: Path) -> None:
         contents.append(files)
         assert wheel.name.split("-")[1] == rvbuild.__version__
     assert {name: crc for name, crc in contents[1].items() if name != "rvbuild/LICENSE"} == contents[0]
-    assert "rvbuild/stages/onnx_network.py" in contents[1] and "rvbuild/rules/bundle.py" in contents[1]
+    assert "rvbuild/stages/engines/exported.py" in contents[1] and "rvbuild/rules/bundle.py" in contents[1]

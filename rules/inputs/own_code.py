@@ -74,7 +74,8 @@ def _of_training(project: Project) -> dict[str, str]:
     else:
         train = project.train.stage_settings()
         named = [("augment", name) for name in train["augment"]]
-        named += [("loss", train["loss"]), ("model", train["model"])]
+        named += [("loss", train["loss"])] if isinstance(train["loss"], str) else []
+        named += [("model", train["model"])]
     return {name.partition(":")[0]: project.where(("train", key)) for key, name in named if ":" in name}
 
 

@@ -39,6 +39,7 @@ def try_out(
     path: str | None,
     normalize: str | Mapping[str, Any],
     dtype: str | None,
+    of_encoder: bool,
     download: bool,
     progress: Progress,
 ) -> tuple[str, bool]:
@@ -62,6 +63,8 @@ def try_out(
     dtype
         Type of the images; None if it is unknown, or if code that has not run may change their bands: `normalize` is
         then not checked.
+    of_encoder
+        Whether the training has to know the encoder of the model.
     download
         Whether to download missing weights; otherwise only check that their server has them.
     progress
@@ -92,6 +95,8 @@ def try_out(
                     note=lambda _: None,
                     chip_px=chip_px,
                 )
+            if of_encoder:
+                models.encoder_of(task, model, args, network)
             if bands and ":" not in model:
                 _run(network, task, model, bands, chip_px)
     except RvbuildError as error:

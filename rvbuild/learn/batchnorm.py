@@ -9,7 +9,7 @@ validation, and before a model is saved, the statistics are measured anew with t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ def tracked_layers(model: nn.Module) -> list[_BatchNorm]:
 
 
 @contextlib.contextmanager
-def measured(model: nn.Module, forward_all: Callable[[], None]) -> Iterator[None]:
+def measured(model: nn.Module, forward_all: Callable[[], None], kept: Collection[_BatchNorm] = ()) -> Iterator[None]:
     """Use measured statistics in `model`, in eval mode, within a block; the running statistics are restored afterwards.
 
     Parameters
@@ -33,10 +33,12 @@ def measured(model: nn.Module, forward_all: Callable[[], None]) -> Iterator[None
     forward_all
         Runs the model over the batches to measure. The statistics are the plain mean over these of each batch's mean
         and variance. All other layers are in eval mode, as they will be in prediction.
+    kept
+        Layers of the model whose running statistics are used as they are.
     """
-    layers = tracked_layers(model)
+    layers = [layer for layer in tracked_layers(model) if layer not in kept]
     modes = {module: module.training for module in model.modules()}
-    kept = [({name: value.clone() for name, value in layer.named_buffers()}, layer.momentum) for layer in layers]
+    before = [({name: value.clone() for name, value in layer.named_buffers()}, layer.momentum) for layer in layers]
     model.eval()
     try:
         if layers:
@@ -50,7 +52,7 @@ def measured(model: nn.Module, forward_all: Callable[[], None]) -> Iterator[None
                 layer.eval()
         yield
     finally:
-        for layer, (buffers, momentum) in zip(layers, kept, strict=True):
+        for layer, (buffers, momentum) in zip(layers, before, strict=True):
             layer.momentum = momentum
             for name, value in layer.named_buffers():
                 value.copy_(buffers[name])

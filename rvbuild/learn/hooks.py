@@ -20,6 +20,10 @@ Target = dict[str, np.ndarray]
 Targets = dict[str, Any]
 """The targets of a batch: tensors, or lists of tensors if sizes differ, for example `{"labels": (N, H, W) uint8}`."""
 
+OTHER, SHARE = "other_", "share"
+"""What the targets of a batch with mixed chips also hold: the targets of the chip that each is mixed with, their names
+with this prefix; and how much its own count, `(N,)` float32 from 0 to 1."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -34,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class TargetOps:
-    """How chips' targets are read, turned and batched: module-level functions, so that processes can be sent them."""
+    """How chips' targets are read, changed and batched: module-level functions, so that processes can be sent them."""
 
     unpack: Callable[[Mapping[str, np.ndarray], int], Target]
     """The target of one chip, from the tensors of its labels shard and its position there."""
@@ -42,6 +46,12 @@ class TargetOps:
     """A target mirrored left to right (or not), then turned by quarter turns counter-clockwise; chip size in pixels."""
     collate: Callable[[Sequence[Target]], Targets]
     """The targets of a batch."""
+    window: Callable[[Target, int, int, int, int], Target] | None = None
+    """The part of a target in a square window (row, column, side) of its chip, which may overhang it, resampled to the
+    last number, the side of the chip. None where chips are not augmented."""
+    paste: Callable[[Target, Target, slice, slice], Target | None] | None = None
+    """A target with the part of another in some rows and columns; None if that cannot be. None where chips are not
+    augmented."""
 
 
 class Objective(Protocol):

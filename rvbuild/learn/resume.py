@@ -47,6 +47,8 @@ class Snapshot:
     """The log so far, one entry per epoch."""
     epochs: Mapping[str, str] = field(default_factory=dict)
     """The files beside it with the models after single epochs, with their digests; empty if they are not kept."""
+    average: State | None = None
+    """The average of the weights, or None if there is none."""
 
 
 def save(folder: Path, snapshot: Snapshot) -> None:
@@ -61,6 +63,8 @@ def save(folder: Path, snapshot: Snapshot) -> None:
                 numbers[f"{index}/{key}"] = value
     for name, value in (snapshot.best or {}).items():
         tensors[f"best/{name}"] = value
+    for name, value in (snapshot.average or {}).items():
+        tensors[f"average/{name}"] = value
     # Clones, because tied weights share memory, which safetensors refuses.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     content: dict[str, object] = {
@@ -121,6 +125,7 @@ def load(folder: Path, identity: str, note: Callable[[str], None]) -> Snapshot |
         best=_part(tensors, "best") or None,
         lines=content["lines"],
         epochs=epochs,
+        average=_part(tensors, "average") or None,
     )
 
 

@@ -24,8 +24,10 @@ from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
 from rvbuild.learn.hooks import Objective
 from rvbuild.learn.logs.epochs import EpochLog
 from rvbuild.learn.models.weights import State, load_state
-from rvbuild.learn.optim import learning_rate, make_optimizer
 from rvbuild.learn.selection import Epoch, Scores
+from rvbuild.learn.steps.encoder import Encoder
+from rvbuild.learn.steps.freezing import Freezing
+from rvbuild.learn.steps.stepper import Place, Stepper
 from rvbuild.progress import Progress
 from rvbuild.settings.train import LoopSettings
 
@@ -80,6 +82,8 @@ class Training:
         Determines the order, the augmentation, and random draws of the model.
     device
         Where to compute.
+    encoder
+        Of the model, if the train settings treat it in a way of its own.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Training:
         seed: int,
         device: torch.device,
         progress: Progress,
+        encoder: Encoder | None = None,
     ) -> None:
         self.model = place(model, device)
         allow_single_values(self.model)
@@ -105,9 +110,9 @@ class Training:
         self._progress = progress
         self._amp = amp_dtype(train["amp"], device)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._amp == torch.float16)
-        self._optimizer = make_optimizer(self.model.parameters(), train)
-        self._steps = len(epoch_requests(data.count, train["batch_size"], seed, 0))
-        self._rate = learning_rate(train, self._steps)
+        batches = len(epoch_requests(data.count, train["batch_size"], seed, 0))
+        self._freezing = Freezing(encoder, train.get("freeze", 0))
+        self._steps = Stepper(self.model, encoder, train, batches, self._scaler)
         self._best: State | None = None
         self._lines: list[Epoch] = []
         self._keep: Path | None = None
@@ -169,7 +174,7 @@ class Training:
             )
         if self._train["select"] == "best" and self._best is not None:
             return Trained(self._best, self._lines, self._best_epoch(), [*self._kept])
-        with self._measured():
+        with self._evaluated(len(self._lines)):
             return Trained(_copy(self.model.state_dict()), self._lines, len(self._lines), [*self._kept])
 
     def _epoch(self, epoch: int, epochs: int) -> Epoch:
@@ -179,7 +184,7 @@ class Training:
             line["train_losses"] = parts
         self._require_finite("training", line["train_loss"], epoch)
         if self._data.validation_count:
-            with self._measured():
+            with self._evaluated(epoch):
                 self._progress.start(f"validation {epoch}/{epochs}", self._data.validation_count, "chips")
                 line["val_loss"], line["metrics"] = self._validate()
                 # The last step of an epoch can be the one that diverges.
@@ -190,7 +195,7 @@ class Training:
                     self._best = _copy(self.model.state_dict())
                 self._keep_epoch(epoch)
         elif self._keep is not None:
-            with self._measured():
+            with self._evaluated(epoch):
                 self._keep_epoch(epoch)
         return line
 
@@ -214,30 +219,28 @@ class Training:
         self._progress.start(f"epoch {epoch}/{epochs}", sum(len(r.chips) for r in requests), "chips")
         digest = hashlib.blake2b(f"{self._seed}/{epoch}".encode(), digest_size=8)
         seed_everything(int.from_bytes(digest.digest(), "little"))
-        self.model.train()
+        self._freezing.train(self.model, epoch)
         total, chips, rate = torch.zeros((), dtype=torch.float64, device=self._device), 0, 0.0
+        step, places = (epoch - 1) * self._steps.per_epoch, self._steps.places([len(r.chips) for r in requests])
         with contextlib.closing(self._data.loader.batches(requests)) as batches:
-            for step, batch in enumerate(batches, start=(epoch - 1) * self._steps):
-                rate = self._rate(step)
-                for group in self._optimizer.param_groups:
-                    group["lr"] = rate
+            for batch, at in zip(batches, places, strict=True):
                 count = len(batch.images)
-                total += self._step(batch) * count
+                total += self._gradients(batch, at) * count
+                if at.last:
+                    rate = self._steps.take(step)
+                    step += 1
                 chips += count
                 self._progress.advance(count)
         return float(total) / chips, rate
 
-    def _step(self, batch: Batch) -> torch.Tensor:
+    def _gradients(self, batch: Batch, at: Place) -> torch.Tensor:
+        """Add the gradients of a batch to those of its step, and return its loss."""
         images, targets = self._on_device(batch)
-        self._optimizer.zero_grad(set_to_none=True)
+        if at.first:
+            self._steps.clear()
         with self._precision():
             loss = self._objective.loss(self.model, images, targets)
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        if (limit := self._train.get("clip_norm")) is not None:
-            self._scaler.unscale_(self._optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._steps.add(loss, at)
         return loss.detach().double()
 
     def _validate(self) -> tuple[float, Scores]:
@@ -253,14 +256,16 @@ class Training:
         return float(total) / self._data.validation_count, self._objective.scores()
 
     @contextlib.contextmanager
-    def _measured(self) -> Iterator[None]:
+    def _evaluated(self, epoch: int) -> Iterator[None]:
+        """Put the model into the state in which it is validated and saved after an epoch, for the length of a block."""
+
         def forward_all() -> None:
             for batch in self._batches(self._measure_requests):
                 images, _ = self._on_device(batch)
                 with self._precision():
                     self.model(images)
 
-        with measured(self.model, forward_all):
+        with self._steps.averaged(), measured(self.model, forward_all, self._freezing.kept(epoch)):
             yield
 
     def _batches(self, requests: Sequence[Any]) -> Iterator[Batch]:
@@ -297,11 +302,12 @@ class Training:
             identity=identity,
             epoch=len(self._lines),
             weights=self.model.state_dict(),
-            optimizer=self._optimizer.state_dict()["state"],
+            optimizer=self._steps.state(),
             scaler=self._scaler.state_dict(),
             best=self._best,
             lines=self._lines,
             epochs=self._kept,
+            average=None if self._steps.average is None else self._steps.average.state(),
         )
 
     def _restore(self, folder: Path, identity: str) -> None:
@@ -318,13 +324,7 @@ class Training:
             self._lines = []
             return
         load_state(self.model, snapshot.weights)
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        state = {
-            index: {key: _like(value, parameters[index]) for key, value in values.items()}
-            for index, values in snapshot.optimizer.items()
-        }
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self._steps.restore(snapshot.optimizer, snapshot.average, snapshot.epoch)
         if snapshot.scaler:  # there is none of an epoch that another device computed without float16
             self._scaler.load_state_dict(dict(snapshot.scaler))
         self._best = snapshot.best
@@ -338,13 +338,6 @@ def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 def _copy(state: Mapping[str, torch.Tensor]) -> State:
     return {name: value.detach().cpu().clone() for name, value in state.items()}
-
-
-def _like(value: Any, parameter: torch.Tensor) -> Any:
-    """Return an optimizer's tensor in the memory layout of its parameter, so that sums round as they did before."""
-    if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-        return torch.empty_like(parameter).copy_(value)
-    return value
 
 
 def _summary(line: Epoch, epochs: int) -> str:

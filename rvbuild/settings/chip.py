@@ -42,6 +42,15 @@ class ChipSettings(TypedDict):
     neg_ioa_thresh: NotRequired[float]
 
 
+class ShownBoxes(TypedDict):
+    """Which boxes a chip shows."""
+
+    ioa_thresh: float
+    """Those with at least this share of their area in it."""
+    clip: bool
+    """Whether they end at its edges."""
+
+
 class ReadChipSettings(TypedDict):
     """How the images of a user's own chips are read."""
 

@@ -62,8 +62,30 @@ class ScheduleSettings(TypedDict):
     step_epochs: list[int]
     """Of `step`: the epochs after which the rate falls."""
 
+    warmup_epochs: NotRequired[float]
 
-class LoopSettings(OptimizerSettings, ScheduleSettings):
+
+class LayerSettings(TypedDict):
+    """How the layers of a network learn."""
+
+    freeze: NotRequired[int]
+    """Epochs in which the encoder does not."""
+    encoder_lr: NotRequired[float]
+    """The factor of the learning rate of the encoder."""
+    layer_decay: NotRequired[float]
+    """The factor of the learning rate of each layer of the encoder, relative to the one after it."""
+
+
+OF_ENCODER = ("freeze", "encoder_lr", "layer_decay")
+"""The settings for which a network must tell which part of it is the encoder."""
+
+
+def of_encoder(train: LayerSettings) -> bool:
+    """Tell whether the settings treat the encoder in a way of its own."""
+    return any(key in train for key in OF_ENCODER)
+
+
+class LoopSettings(OptimizerSettings, ScheduleSettings, LayerSettings):
     """The settings of the training loop."""
 
     batch_size: int
@@ -73,15 +95,19 @@ class LoopSettings(OptimizerSettings, ScheduleSettings):
     patience: int
     clip_norm: NotRequired[float]
     """The largest norm of the gradients of a step."""
+    accumulate: NotRequired[int]
+    """The batches of a step."""
+    ema: NotRequired[float]
+    """The decay of the average of the weights."""
 
 
 class LossSettings(TypedDict):
     """The loss."""
 
-    loss: str
-    """A name, or `package.module:factory`."""
+    loss: str | dict[str, float]
+    """A name, the weights of several by name, or `package.module:factory`."""
     loss_args: Arguments
-    """Of a loss with a name, those that are not at their defaults."""
+    """Of a loss with a name, those that are not at their defaults; of several, by the name of each."""
     class_weights: Literal["none", "balanced"] | ClassWeights
 
 
@@ -92,6 +118,8 @@ class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
     """Whether to start from torchvision's weights; of weights in a file, the table gives its path, and the rule gives
     the stage `file` or `bundle`."""
     augment: list[str]
+    augment_args: NotRequired[dict[str, dict[str, object]]]
+    """Of augmentations with a name, those that are not at their defaults."""
     max_stds: float
     device: str
     workers: NotRequired[int]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Literal, TypeAlias, get_args
 
-Engine: TypeAlias = Literal["auto", "torch", "onnxruntime"]
-"""What computes the network of a bundle: `auto` is torch where it is installed, and else onnxruntime."""
+ExportedEngine: TypeAlias = Literal["onnxruntime", "openvino"]
+"""What computes a network that is exported as ONNX: the name of a package."""
+
+Engine: TypeAlias = Literal["auto", "torch", ExportedEngine]
+"""What computes the network of a bundle: `auto` is the first of torch, onnxruntime and openvino that is installed."""
+
+EXPORTED_ENGINES: tuple[ExportedEngine, ...] = get_args(ExportedEngine)
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+ENGINE_EXTRAS: Mapping[ExportedEngine, str] = {"onnxruntime": "onnx", "openvino": "openvino"}
+"""The extra of rvbuild that installs an engine."""
 
 COMMANDS = {
     "analyze": "Compute statistics of the bands of the training scenes.",

@@ -13,8 +13,8 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.backend import load_backend
 from rvbuild.learn.model_files import ModelInfo, read_info, require_named
 from rvbuild.settings.train import TrainedSettings
-from rvbuild.stages.names import Engine
-from rvbuild.stages.onnx_network import ONNX, load_onnx
+from rvbuild.stages.engines.exported import ONNX, is_installed, load_exported
+from rvbuild.stages.names import EXPORTED_ENGINES, Engine, ExportedEngine
 
 
 class Predictor(Protocol):
@@ -54,14 +54,15 @@ def load_predictor(
     engine: Engine = "auto",
     where: str = "",
 ) -> Predictor:
-    """Load a trained model, ready to predict: of torch, of onnxruntime, or of a training backend.
+    """Load a trained model, ready to predict: of torch, of an engine of exported networks, or of a training backend.
 
     Parameters
     ----------
     weights, description, device, trained, run_embedded_code
         See `rvbuild.learn.checkpoint.load_model`; a backend chooses its device itself.
     engine
-        What computes the network. For onnxruntime there must be a `model.onnx` beside the weights.
+        What computes the network. For onnxruntime and OpenVINO there must be a `model.onnx` beside the weights, which
+        are not read then.
     where
         The bundle that the files are from, for messages.
 
@@ -73,10 +74,10 @@ def load_predictor(
     """
     info = read_info(description)
     prefix, exported = f"{where}: " if where else "", weights.with_name(ONNX)
-    if uses_onnx(engine, info):
+    if exported_by := exported_engine(engine, info):
         if exported.is_file():
-            return load_onnx(exported, info, device, where=f"{prefix}{ONNX}")
-        reason = "torch is not installed" if engine == "auto" else "onnxruntime was requested"
+            return load_exported(exported, info, exported_by, device, where=f"{prefix}{ONNX}")
+        reason = "torch is not installed" if engine == "auto" else f"{engine} was requested"
         raise ModelError(
             f"{prefix}{reason}, and there is no model as ONNX. Make the bundle again with onnx = true in [bundle], or "
             "predict with torch"
@@ -86,20 +87,27 @@ def load_predictor(
             require_named(description, info.model, info.model_args, trained)
         return load_backend(weights, info, info.code if run_embedded_code else None)
     if not has_torch():
-        raise ModelError(f"{prefix}torch is not installed: pip install rvbuild, or use the engine onnxruntime")
+        raise ModelError(f"{prefix}torch is not installed: pip install rvbuild, or use another engine")
     from rvbuild.stages.network import load_network  # it imports torch
 
     return load_network(weights, description, device, trained=trained, run_embedded_code=run_embedded_code)
 
 
-def uses_onnx(engine: Engine, info: ModelInfo) -> bool:
-    """Tell whether onnxruntime computes a model: its own Python code is not needed then."""
-    return engine == "onnxruntime" or (engine == "auto" and not info.backend and not has_torch())
+def exported_engine(engine: Engine, info: ModelInfo) -> ExportedEngine | None:
+    """Return the engine that computes a model from its export, without its own Python code; None: torch, or a backend.
+
+    "auto" is torch where it is installed, and else the first engine that is.
+    """
+    if engine == "auto":
+        if info.backend or has_torch():
+            return None
+        return next(filter(is_installed, EXPORTED_ENGINES), EXPORTED_ENGINES[0])
+    return None if engine == "torch" else engine
 
 
 def engine_of(engine: Engine, info: ModelInfo) -> str:
     """Return the name of what computes a model here: part of the keys of predictions, whose bytes it can change."""
-    return "onnxruntime" if uses_onnx(engine, info) else "backend" if info.backend else "torch"
+    return exported_engine(engine, info) or ("backend" if info.backend else "torch")
 
 
 def has_torch() -> bool:

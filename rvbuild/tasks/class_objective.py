@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from rvbuild.errors import DataError, ModelError
-from rvbuild.learn.hooks import Targets
+from rvbuild.learn.hooks import OTHER, SHARE, Targets
 from rvbuild.learn.losses.make import make_loss
 from rvbuild.learn.losses.points import IGNORE, Loss
+from rvbuild.learn.losses.total import Total, added
 from rvbuild.learn.losses.weights import class_weights
 from rvbuild.learn.metrics import Confusion
 from rvbuild.learn.selection import Scores
@@ -63,18 +64,32 @@ class ClassObjective:
         self._positions = torch.full((256,), IGNORE, dtype=torch.int64)
         self._positions[list(output_ids)] = torch.arange(len(outputs))
         self._confusion = Confusion(outputs)
+        self._parts: dict[str, torch.Tensor] = {}
+        self._chips = 0
 
     def loss(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
-        """Return the loss of one batch; see `rvbuild.learn.hooks.Objective`."""
-        return self._losses(self._logits(model, images, len(self._outputs)), self._wanted(targets))
+        """Return the loss of one batch; see `rvbuild.learn.hooks.Objective`.
+
+        Chips that are mixed with others (`rvbuild.learn.chips.mixing`) count twice: with each label, by its share.
+        """
+        logits, wanted = self._logits(model, images, len(self._outputs)), self._wanted(targets[self._target])
+        share = targets.get(SHARE)
+        if share is None:
+            return self._losses(logits, wanted)
+        others = self._wanted(targets[f"{OTHER}{self._target}"])
+        return self._losses(
+            torch.cat([logits, logits]), torch.cat([wanted, others]), torch.cat([share, 1 - share]), chips=len(images)
+        )
 
     def parts(self) -> dict[str, float]:
-        """Return an empty dict: the loss has no parts."""
-        return {}
+        """Return the mean of each loss of a sum per chip since the last call; empty if the loss is one."""
+        means = {name: float(value) / self._chips for name, value in self._parts.items()}
+        self._parts, self._chips = {}, 0
+        return means
 
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the loss of one validation batch, and count it."""
-        logits, wanted = self._logits(model, images, len(self._outputs)), self._wanted(targets)
+        logits, wanted = self._logits(model, images, len(self._outputs)), self._wanted(targets[self._target])
         self._confusion.add(wanted.cpu().numpy(), logits.cpu().numpy().argmax(axis=1))
         return self._losses(logits, wanted)
 
@@ -87,17 +102,29 @@ class ClassObjective:
         counted, self._confusion = self._confusion, Confusion(self._outputs)
         return counted
 
-    def _wanted(self, targets: Targets) -> torch.Tensor:
-        """Return the targets as output positions, int64, IGNORE without a label."""
-        ids = targets[self._target]
+    def _wanted(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return class ids as output positions, int64, IGNORE without a label."""
         self._positions = self._positions.to(ids.device)
         return self._positions[ids.int()]
 
-    def _losses(self, logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        value = self._loss(logits, wanted)
+    def _losses(
+        self, logits: torch.Tensor, wanted: torch.Tensor, shares: torch.Tensor | None = None, chips: int | None = None
+    ) -> torch.Tensor:
+        if isinstance(self._loss, Total):
+            terms = self._loss.by_name(logits, wanted, shares)
+            self._count(terms, chips or len(logits))
+            return added(terms)
+        value = self._loss(logits, wanted) if shares is None else self._loss(logits, wanted, shares)
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise ModelError(f"train.loss: expected the loss to return one number as a tensor, found {value!r:.200}")
         return value.reshape(())
+
+    def _count(self, terms: Mapping[str, torch.Tensor], chips: int) -> None:
+        """Count each loss of a sum for `parts`."""
+        for name, value in terms.items():
+            part = value.detach().double() * chips
+            self._parts[name] = self._parts.get(name, torch.zeros_like(part)) + part
+        self._chips += chips
 
 
 def loss_of(

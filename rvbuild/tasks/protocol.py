@@ -17,6 +17,7 @@ from rvbuild.settings.evaluation import EvalSettings
 from rvbuild.settings.labels import LabelSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
+from rvbuild.tasks.augmentable import Augmentable
 from rvbuild.tasks.evaluation import Counts, Evaluation
 from rvbuild.tasks.portable import Exported, Portable
 from rvbuild.tasks.settings import DeriveSettings, InferSettings
@@ -111,7 +112,7 @@ class Merger(Protocol):
         """Write the rest and close all files; those of `Task.RAW` exist then."""
 
 
-class Task(Protocol):
+class Task(Augmentable, Protocol):
     """A task. `rvbuild.tasks.get` returns a module with these functions."""
 
     COUNTED: str
@@ -199,9 +200,6 @@ class Task(Protocol):
 
     def unpack(self, shard: Mapping[str, np.ndarray], index: int) -> Target:
         """Return the target of chip `index` from a labels shard's tensors: the inverse of `pack`."""
-
-    def orient(self, target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
-        """Return a target mirrored left to right (or not), then turned counter-clockwise, as the chip's image is."""
 
     def collate(self, targets: Sequence[Target]) -> Targets:
         """Return the targets of a batch as tensors."""

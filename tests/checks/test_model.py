@@ -34,6 +34,7 @@ def problem(model: str = "unet", task: str = "semantic_segmentation", **changes:
         "path": None,
         "normalize": "auto",
         "dtype": "uint8",
+        "of_encoder": False,
         "download": False,
     }
     text, certain = checked.try_out(task, model, **{**options, **changes}, progress=Silent())

@@ -7,8 +7,8 @@ import numpy as np
 import safetensors.numpy
 import torch
 
-from rvbuild.learn.hooks import TargetOps
 from rvbuild.progress import Silent
+from rvbuild.stages.train.chips import augmented_ops
 from rvbuild.tasks.segmentation import task as task
 
 CLASSES = [
@@ -17,7 +17,7 @@ CLASSES = [
     {"id": 2, "name": "tree", "color": "#00ff00"},
 ]
 NULL_ID = 1
-OPS = TargetOps(task.unpack, task.orient, task.collate)
+OPS = augmented_ops(task, NULL_ID, None)
 
 
 class Notes(Silent):
@@ -78,7 +78,10 @@ def write_chips(folder: Path, scene: str, images, labels, *, per_shard=5, valid=
     return sorted(folder.iterdir())
 
 
-LEFT_OUT = ("clip_norm",)
+LEFT_OUT = (
+    *("clip_norm", "freeze", "encoder_lr", "layer_decay", "warmup_epochs", "accumulate", "ema"),
+    "augment_args",
+)
 """Settings that are left out at their defaults."""
 
 

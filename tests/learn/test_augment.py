@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.chips.augment import Augmenter, orient
+from rvbuild.learn.chips.augment import Augmenter
+from rvbuild.learn.chips.geometry import orient
 from rvbuild.learn.hooks import Sample
 from tests.learn.chipmaker import OPS, chip_arrays
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.optim import learning_rate, make_optimizer
+from rvbuild.learn.steps.optim import learning_rate, make_optimizer
 from tests.learn.chipmaker import train_settings
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rvbuild.project.networks.models import MODELS, SCRATCH_MODELS
 from rvbuild.project.schema import ProjectFile, field_names, json_schema, keys_by_name
-from rvbuild.project.tables.train import AUGMENTATIONS
+from rvbuild.project.tasks.augmentations import AUGMENTATIONS, MIXING
 from rvbuild.project.toml.table import Table, tables_in
 
 
@@ -97,8 +97,10 @@ def test_names_are_those_that_training_knows() -> None:
     from rvbuild.learn import models
     from rvbuild.learn.chips import augment
     from rvbuild.learn.models import cnn, unet
+    from tests.learn import chipmaker
 
     for task, names in MODELS.items():
         assert sorted(names) == sorted(models.names(task))
     assert sorted(SCRATCH_MODELS) == sorted([*unet.NAMES, *cnn.NAMES])
-    assert sorted(AUGMENTATIONS) == sorted(augment.NAMES)
+    for name in set(AUGMENTATIONS) - set(MIXING):
+        assert augment.Augmenter([name], {"kind": "scale", "max": 255}, "uint8", 3, chipmaker.OPS)

@@ -203,7 +203,7 @@ def test_a_network_for_other_images_is_refused(bundle: Path, tmp_path: Path) -> 
     weights, description = write_model(tmp_path / "other", chip_px=16)
     write_info(description, replace(read_info(description), chip_px=32))
     weights.with_name("model.onnx").write_bytes(contents(bundle)["model.onnx"])
-    with pytest.raises(DataError, match=r"expected the input \('images', 'tensor\(float\)', \[3, 32, 32\]\)"):
+    with pytest.raises(DataError, match=r"expected the input \('images', 'float32', \[3, 32, 32\]\)"):
         predictor.load_predictor(weights, description, "cpu", engine="onnxruntime")
 
 

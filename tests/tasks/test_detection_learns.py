@@ -12,7 +12,7 @@ from torch import nn
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import measured
 from rvbuild.learn.device import reproducible
-from rvbuild.learn.optim import learning_rate, make_optimizer
+from rvbuild.learn.steps.optim import learning_rate, make_optimizer
 from rvbuild.tasks.detection.model import DetectionObjective
 from tests.learn.chipmaker import train_settings
 

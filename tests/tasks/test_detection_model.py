@@ -86,6 +86,7 @@ def build(
         **changes,
     }
     whole = {"task": "object_detection", "classes": CLASSES, "null_id": 1, "chip_px": SIZE, "channels": None, "seed": 3}
+    whole["boxes"] = {"ioa_thresh": 0.8, "clip": False}
     train.run(inputs, {**whole, "train": train_settings(**settings)}, folder, notes or Notes(), resume=resume)
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from rvbuild.learn.chips.augment import orient
+from rvbuild.learn.chips.geometry import orient
 from rvbuild.tasks import get
 from rvbuild.tasks.detection import task as task
 

@@ -24,8 +24,8 @@ from rvbuild.geo.labels.vector import class_ids, read_tables
 from rvbuild.geo.vector import box_files
 from rvbuild.geo.vector.box_images import Listed
 from rvbuild.geo.vector.boxes import Boxes, BoxTree, areas, clipped
-from rvbuild.geo.vector.files import Features, features_have
-from rvbuild.geo.vector.records import Origin
+from rvbuild.geo.vector.files import Features
+from rvbuild.geo.vector.records import Origin, features_have
 from rvbuild.geo.windows import Window
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings
 

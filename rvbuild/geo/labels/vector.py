@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rvbuild.errors import DataError, nearest
 from rvbuild.geo.classes import NamedClasses, id_of, names
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.vector.files import Features, features_have, read_features, some
+from rvbuild.geo.vector.files import Features, read_features, some
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.rasterize import Burner
 from rvbuild.geo.vector.reading import class_attribute, class_attributes, label_reading, label_tables
-from rvbuild.geo.vector.records import SINGLE, Origin
+from rvbuild.geo.vector.records import SINGLE, Origin, features_have
 from rvbuild.geo.vector.shapes import polygons
 from rvbuild.geo.windows import Window
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, FeatureSettings

@@ -20,6 +20,7 @@ import numpy as np
 import shapely
 import shapely.geometry
 import xxhash
+from fiona.io import MemoryFile
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
@@ -30,13 +31,13 @@ from rvbuild.files.readers import reading
 from rvbuild.files.remembered import Remembered
 from rvbuild.files.urls import Url
 from rvbuild.files.zipped import Zipped
+from rvbuild.geo import plain_geojson
 from rvbuild.geo.gdal import admission, quiet
 from rvbuild.geo.gdal.drivers import vector_drivers
 from rvbuild.geo.vector import unreadable
 from rvbuild.geo.vector.reading import Reading
-from rvbuild.geo.vector.records import records_of
+from rvbuild.geo.vector.records import Choice, absent_of, records_of
 from rvbuild.geo.vector.shapes import FEWER, Gathered, NoGeometryError
-from rvbuild.language import filters
 
 Geometries = NDArray[np.object_]
 
@@ -177,75 +178,62 @@ def _read(
     tests: Sequence[Sequence[Any]],
     encoding: str | None,
 ) -> Features:
-    asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
-    wanted = {*asked, *attributes}
-    left_out, unknown, names = 0, False, dict[str, None]()
-    shapes = Gathered(path)
-    values: list[Mapping[str, object]] = []
-    numbers: list[int] = []
-    ids: list[object] = []
-    nowhere: list[int] = []
-    passed: list[int | None] = []
+    choice = Choice(attributes, where, tests)
     try:
-        layer = _layer(path, place, layer)
-        with place.open(layer=layer, encoding=encoding) as collection:
-            crs = CRS.from_wkt(collection.crs.to_wkt()) if collection.crs else None
-            is_geojson = collection.driver == "GeoJSON"
-            implied = is_geojson and crs is not None and crs.to_epsg() == 4326
-            name = None if is_geojson else str(collection.name)
-            if is_geojson and encoding is not None:
-                raise DataError(f"{path}: is GeoJSON, which is always UTF-8; remove `encoding`")
-            if collection.schema["geometry"] == "None" and not is_geojson:
-                raise DataError(f"{path}: is a table without geometries")
-            columns = [] if is_geojson else list(collection.schema["properties"])
-            if columns and (absent := _absent(asked, columns)):
-                raise DataError(
-                    f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
-                    f"{some(columns)}"
-                )
-            for number, record in enumerate(records_of(path, collection)):
-                if record.geometry is None:
-                    nowhere.append(number)
-                    continue
-                if wanted and is_geojson:
-                    names.update(dict.fromkeys(record.properties))
-                elif not unknown:
-                    unknown = any(record.get(name) is None for name in wanted)
-                if where is not None and not filters.matches(where, record.get):
-                    left_out += 1
-                    continue
-                shapes.add(record.geometry)
-                values.append({name: record.get(name) for name in attributes})
-                numbers.append(number)
-                ids.append(record.id)
-                passed.append(next((n for n, test in enumerate(tests) if filters.matches(test, record.get)), None))
-            geometries = shapes.finish()
-        if unknown:
-            _refuse_undecoded(path, place, layer, wanted & set(columns))
+        plain = plain_geojson.read(path, _crs_of) if layer is None and encoding is None else None
+        if plain is not None:
+            choice.take(plain.elements.records(), is_geojson=True)
+            crs, columns, name, is_geojson = plain.crs, list[str](), None, True
+            geometries = plain.elements.geometries[choice.numbers]
+        else:
+            layer = _layer(path, place, layer)
+            shapes = Gathered(path)
+            with place.open(layer=layer, encoding=encoding) as opened:
+                crs = CRS.from_wkt(opened.crs.to_wkt()) if opened.crs else None
+                is_geojson = opened.driver == "GeoJSON"
+                name = None if is_geojson else str(opened.name)
+                if is_geojson and encoding is not None:
+                    raise DataError(f"{path}: is GeoJSON, which is always UTF-8; remove `encoding`")
+                if opened.schema["geometry"] == "None" and not is_geojson:
+                    raise DataError(f"{path}: is a table without geometries")
+                columns = [] if is_geojson else list(opened.schema["properties"])
+                if columns and (absent := absent_of(choice.asked, columns)):
+                    raise DataError(
+                        f"{path}: has no attribute {absent}, which `where` or `class_where` compares; there are "
+                        f"{some(columns)}"
+                    )
+                choice.take(records_of(path, opened), is_geojson, shapes.add)
+                geometries = shapes.finish()
+            if choice.unknown:
+                _refuse_undecoded(path, place, layer, choice.wanted & set(columns))
     except NoGeometryError as error:
-        raise DataError(f"{path}: feature {numbers[error.at]} (from 0) {error}") from error
+        raise DataError(f"{path}: feature {choice.numbers[error.at]} (from 0) {error}") from error
     except (*_UNREADABLE, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: cannot be read as a vector file: {unreadable.why(path, error)}") from error
-    notes = []
-    if nowhere:
-        notes.append(f"{path}: {features_have(nowhere)} no geometry and was left out")
-    if asked and names and (absent := _absent(asked, names)):
-        notes.append(f"{path}: none of its features has an attribute {absent}")
-    if left_out and not numbers:
-        notes.append(f"{path}: none of its {left_out} features passes `where`")
     return Features(
         path,
         geometries,
-        tuple(values),
-        tuple(numbers),
+        tuple(choice.values),
+        tuple(choice.numbers),
         crs,
-        implied,
-        tuple(passed),
-        tuple(notes),
-        tuple(columns or names),
-        tuple(ids),
+        is_geojson and crs is not None and crs.to_epsg() == 4326,
+        tuple(choice.passed),
+        tuple(choice.notes(path)),
+        tuple(columns or choice.names),
+        tuple(choice.ids),
         name,
     )
+
+
+def _crs_of(content: bytes) -> tuple[str, CRS | None]:
+    """Return the driver and the CRS of a GeoJSON, as GDAL understands it."""
+    with (
+        MemoryFile(content, ext=plain_geojson.SUFFIX) as file,
+        fiona.open(
+            file.name, enabled_drivers=vector_drivers(plain_geojson.SUFFIX), allow_unsupported_drivers=True
+        ) as opened,
+    ):
+        return str(opened.driver), CRS.from_wkt(opened.crs.to_wkt()) if opened.crs else None
 
 
 def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
@@ -272,8 +260,8 @@ def _layer(path: Path, place: _Place, layer: str | None) -> str | None:
 
 
 def _has_geometry(place: _Place, layer: str) -> bool:
-    with place.open(layer=layer) as collection:
-        return bool(collection.schema["geometry"] != "None")
+    with place.open(layer=layer) as opened:
+        return bool(opened.schema["geometry"] != "None")
 
 
 def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iterable[str]) -> None:
@@ -287,13 +275,6 @@ def _refuse_undecoded(path: Path, place: _Place, layer: str | None, wanted: Iter
                         f"file; in {_ANY_BYTES} it reads {other.properties[column]!r}. Name the encoding, for "
                         f'example `encoding = "{_ANY_BYTES}"`, beside `vector`'
                     )
-
-
-def features_have(numbers: Sequence[int], noun: str = "feature") -> str:
-    """Return the beginning of a note about some features, by their places in the file."""
-    if len(numbers) == 1:
-        return f"{noun} {numbers[0]} (from 0) has"
-    return f"each of {len(numbers)} {'boxes' if noun == 'box' else f'{noun}s'}, the first is {numbers[0]} (from 0), has"
 
 
 def some(columns: Sequence[str]) -> str:
@@ -328,19 +309,12 @@ def digest(paths: Sequence[Path], args: Reading) -> str:
     )
     _update(state, [f"file:{len(read.numbers)}", _canonical_crs(read.crs), str(read.implied_crs)])
     shapes = shapely.to_wkb(read.geometries, byte_order=1)
+    encode = json.JSONEncoder(default=str).encode
     for shape, values, passed in zip(shapes, read.attributes, read.passed, strict=True):
-        state.update(struct.pack("<q", len(shape)))
-        state.update(shape)
+        state.update(struct.pack("<q", len(shape)) + shape)
         attributes = [values[name] for name in names]
-        _update(state, [json.dumps([*attributes, passed] if tests else attributes, default=str)])
+        _update(state, [encode([*attributes, passed] if tests else attributes)])
     return str(state.hexdigest())
-
-
-def _absent(asked: Iterable[str], names: Iterable[str]) -> str:
-    """Return which attributes of filters are not among those that there are, with the nearest of these."""
-    known = set(names)
-    absent = sorted(name for name in asked if not {name, name.split(".")[0]} & known)
-    return ", ".join(f"`{name}`{nearest(name, known)}" for name in absent)
 
 
 def _update(state: Any, texts: Iterable[str]) -> None:

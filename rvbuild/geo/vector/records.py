@@ -1,12 +1,13 @@
-"""Features one by one, as their file has them."""
+"""Features one by one, as their file has them, and the choice among them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rvbuild.errors import nearest
 from rvbuild.language import filters
 
 SINGLE = {
@@ -62,3 +63,65 @@ def records_of(path: Path, collection: Any) -> Iterator[Record]:
             return
     for feature in collection:
         yield Record(feature.geometry, feature.properties, feature.id)
+
+
+class Choice:
+    """The features of a file that are asked for, and what is asked of them."""
+
+    def __init__(self, attributes: Sequence[str], where: Sequence[Any] | None, tests: Sequence[Sequence[Any]]) -> None:
+        self._attributes, self._where, self._tests = attributes, where, tests
+        self.asked = {name for test in (*tests, *([where] if where else ())) for name in filters.compared(test)}
+        self.wanted = {*self.asked, *attributes}
+        self.names = dict[str, None]()
+        """The attributes of the features of a GeoJSON."""
+        self.unknown = False
+        """Whether an attribute that is wanted is missing somewhere."""
+        self.values: list[Mapping[str, object]] = []
+        self.numbers: list[int] = []
+        self.ids: list[object] = []
+        self.passed: list[int | None] = []
+        self._nowhere: list[int] = []
+        self._left_out = 0
+
+    def take(self, records: Iterable[Record], is_geojson: bool, add: Callable[[Any], None] | None = None) -> None:
+        """Choose among the records of a file, and add the geometries of those that are chosen."""
+        for number, record in enumerate(records):
+            if record.geometry is None:
+                self._nowhere.append(number)
+                continue
+            if self.wanted and is_geojson:
+                self.names.update(dict.fromkeys(record.properties))
+            elif not self.unknown:
+                self.unknown = any(record.get(name) is None for name in self.wanted)
+            if self._where is not None and not filters.matches(self._where, record.get):
+                self._left_out += 1
+                continue
+            if add is not None:
+                add(record.geometry)
+            self.values.append({name: record.get(name) for name in self._attributes})
+            self.numbers.append(number)
+            self.ids.append(record.id)
+            self.passed.append(next((n for n, t in enumerate(self._tests) if filters.matches(t, record.get)), None))
+
+    def notes(self, path: Path) -> Iterator[str]:
+        """Yield what may not be meant."""
+        if self._nowhere:
+            yield f"{path}: {features_have(self._nowhere)} no geometry and was left out"
+        if self.asked and self.names and (absent := absent_of(self.asked, self.names)):
+            yield f"{path}: none of its features has an attribute {absent}"
+        if self._left_out and not self.numbers:
+            yield f"{path}: none of its {self._left_out} features passes `where`"
+
+
+def features_have(numbers: Sequence[int], noun: str = "feature") -> str:
+    """Return the beginning of a note about some features, by their places in the file."""
+    if len(numbers) == 1:
+        return f"{noun} {numbers[0]} (from 0) has"
+    return f"each of {len(numbers)} {'boxes' if noun == 'box' else f'{noun}s'}, the first is {numbers[0]} (from 0), has"
+
+
+def absent_of(asked: Iterable[str], names: Iterable[str]) -> str:
+    """Return which attributes of filters are not among those that there are, with the nearest of these."""
+    known = set(names)
+    absent = sorted(name for name in asked if not {name, name.split(".")[0]} & known)
+    return ", ".join(f"`{name}`{nearest(name, known)}" for name in absent)

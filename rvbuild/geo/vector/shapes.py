@@ -143,7 +143,12 @@ def _flat(coordinates: Any) -> Any:
     return [_flat(part) for part in coordinates]
 
 
-def _polygons(rings: Sequence[Sequence[Any]]) -> NDArray[np.object_] | None:
+def plain_polygons(rings: Sequence[Sequence[Any]]) -> NDArray[np.object_] | None:
+    """Return a polygon for each ring of points of two finite numbers, (N,); None if one is something else."""
+    return _polygons(rings, plain=True)
+
+
+def _polygons(rings: Sequence[Sequence[Any]], plain: bool = False) -> NDArray[np.object_] | None:
     """Return a polygon for each ring, or None if that is not so simple for one of them."""
     try:
         points = np.array(list(chain.from_iterable(rings)), dtype=np.float64)
@@ -151,6 +156,8 @@ def _polygons(rings: Sequence[Sequence[Any]]) -> NDArray[np.object_] | None:
     except (ValueError, TypeError):
         return None  # of several dimensions, or wrong: one by one
     if points.ndim != 2 or not counts.all() or (counts < 4).any():
+        return None
+    if plain and (points.shape[1] != 2 or not np.isfinite(points).all()):
         return None
     made: NDArray[np.object_] = shapely.polygons(
         shapely.linearrings(points[:, :2], indices=np.repeat(np.arange(len(counts)), counts))

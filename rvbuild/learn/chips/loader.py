@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from rvbuild.language.user_code import Served
 from rvbuild.learn.chips.augment import Augmenter
 from rvbuild.learn.chips.dataset import Chips
+from rvbuild.learn.chips.mixing import Mixed, Mixer
 from rvbuild.learn.device import kept_random_state
-from rvbuild.learn.hooks import TargetOps
+from rvbuild.learn.hooks import Sample, TargetOps
 
 AHEAD = 2
 """Number of batches prepared in advance."""
@@ -45,8 +46,11 @@ class Batch(NamedTuple):
 class BatchMaker(Dataset[Batch]):
     """Creates a batch from a request: a pure function in any process."""
 
-    def __init__(self, splits: Mapping[str, Chips], ops: TargetOps, augmenter: Augmenter, seed: int) -> None:
+    def __init__(
+        self, splits: Mapping[str, Chips], ops: TargetOps, augmenter: Augmenter, seed: int, mixer: Mixer | None = None
+    ) -> None:
         self._code = Served()  # first, because unpickling the rest imports user functions
+        self._mixer = mixer
         self._splits = dict(splits)
         self._ops = ops
         self._augmenter = augmenter
@@ -57,19 +61,26 @@ class BatchMaker(Dataset[Batch]):
         chips = self._splits[request.split]
         shape = (len(request.chips), chips.bands, chips.size_px, chips.size_px)
         images, valid, targets = np.empty(shape, dtype=np.dtype(chips.dtype)), None, []
+        mixed: list[Mixed] = []
+        if request.epoch is not None and self._mixer is not None:
+            seeds = [(self._seed, request.epoch, position) for position in request.chips]
+            mixed = self._mixer([self._sample(chips, request, position) for position in request.chips], seeds)
         for place, position in enumerate(request.chips):
-            sample = chips[position]
-            if request.epoch is not None:
-                sample = self._augmenter(sample, (self._seed, request.epoch, position))
+            sample = mixed[place].sample if mixed else self._sample(chips, request, position)
             images[place] = sample.image
             if sample.valid is not None:
                 if valid is None:
                     valid = np.ones(shape, dtype=bool)
                 valid[place] = sample.valid
             targets.append(sample.target)
-        return Batch(
-            torch.from_numpy(images), None if valid is None else torch.from_numpy(valid), self._ops.collate(targets)
-        )
+        together = self._mixer.targets(mixed) if mixed and self._mixer is not None else self._ops.collate(targets)
+        return Batch(torch.from_numpy(images), None if valid is None else torch.from_numpy(valid), together)
+
+    def _sample(self, chips: Chips, request: Request, position: int) -> Sample:
+        """Return a chip, augmented if it is for an epoch."""
+        if request.epoch is None:
+            return chips[position]
+        return self._augmenter(chips[position], (self._seed, request.epoch, position))
 
 
 class Loader:

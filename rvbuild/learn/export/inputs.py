@@ -41,7 +41,7 @@ def as_input(images: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     ndarray
         `(N, C, H, W)` float32 or float64, NaN where there is no data.
     """
-    values = images.astype(input_type(images.dtype.name))
+    values = images.astype(input_type(images.dtype.name), order="C")
     if images.dtype == np.uint8:
         values /= BYTE_MAX
     if valid is not None:

@@ -8,7 +8,7 @@ any order. A matrix of 200 columns is solved in some 3 ms.
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,22 +22,49 @@ _DIGITS = 53
 
 
 def product(left: Reals, right: Reals) -> Reals:
-    """Return the matrix product of (N, M) and (M, K), to about 40 binary digits of its largest terms."""
-    bits = (_DIGITS - (right.shape[0] - 1).bit_length()) // 2
-    (high, low), (other_high, other_low) = _parts(left, bits), _parts(right, bits)
-    total: Reals = high @ other_high + (high @ other_low + low @ other_high)
-    return total
+    """Return the matrix product of (..., N, M) and (..., M, K), to about 40 binary digits of its largest terms."""
+    return _multiplied(_parts(left, right.shape[-2]), _parts(right, right.shape[-2]))
 
 
-def _parts(values: Reals, bits: int) -> tuple[Reals, Reals]:
-    """Return two matrices, whose sum are the values but for their last digits, of whole multiples of one unit each.
+def products(left: Reals, rights: Reals) -> Reals:
+    """Return the products (S, N, K) of a matrix (N, M) and several (S, M, K), as `product` returns each, but faster."""
+    several, terms, columns = rights.shape
+    (high, low), others = _parts(left, terms), _parts(rights, terms)
+    # Wide products take hardly longer than narrow ones, and all of them are exact.
+    wide = high @ np.concatenate([*others.high, *others.low], axis=1)
+    high_high, high_low = np.swapaxes(wide.reshape(-1, 2, several, columns), 0, 1)
+    low_high = (low @ np.concatenate(others.high, axis=1)).reshape(-1, several, columns)
+    return np.ascontiguousarray(np.swapaxes(high_high + (high_low + low_high), 0, 1))
 
-    The multiples have so many bits that a sum of products of two parts has at most 53.
-    """
-    unit = 2.0 ** (math.frexp(float(np.abs(values).max(initial=2.0**-900)))[1] - bits)
+
+class _Parts(NamedTuple):
+    """Two matrices, whose sum are the values but for their last digits, of whole multiples of one unit each."""
+
+    high: Reals
+    low: Reals
+
+    def columns(self, start: int, stop: int | None) -> _Parts:
+        """Return some columns."""
+        return _Parts(self.high[..., start:stop], self.low[..., start:stop])
+
+    def turned(self) -> _Parts:
+        """Return their transposes."""
+        return _Parts(np.swapaxes(self.high, -1, -2), np.swapaxes(self.low, -1, -2))
+
+
+def _parts(values: Reals, terms: int) -> _Parts:
+    """Return the parts of matrices, of so many bits that a sum of that many products of two parts has at most 53."""
+    bits = (_DIGITS - (terms - 1).bit_length()) // 2
+    largest = np.abs(values).max(axis=(-2, -1), keepdims=True, initial=2.0**-900)
+    unit = np.ldexp(1.0, np.frexp(largest)[1] - bits)
     high = np.rint(values / unit) * unit
     fine = unit * 2.0**-bits
-    return high, np.rint((values - high) / fine) * fine
+    return _Parts(high, np.rint((values - high) / fine) * fine)
+
+
+def _multiplied(left: _Parts, right: _Parts) -> Reals:
+    total: Reals = left.high @ right.high + (left.high @ right.low + left.low @ right.high)
+    return total
 
 
 def solved(matrix: Reals, right: Reals) -> Reals:
@@ -46,23 +73,24 @@ def solved(matrix: Reals, right: Reals) -> Reals:
     Parameters
     ----------
     matrix
-        (F, F), symmetric and positive definite.
+        (..., F, F), symmetric and positive definite; what is above the diagonal does not count. Several are solved at
+        the same time, each as if it were alone.
     right
-        (F, K).
+        (..., F, K).
     """
-    count = len(matrix)
-    # Rows below the matrix are eliminated as its own are.
-    lower = _factored(np.concatenate([matrix, right.T]))
-    found = lower[count:].T.copy()
+    count = matrix.shape[-1]
+    # Columns beside the matrix are eliminated as its own are.
+    upper = _factored(np.concatenate([np.swapaxes(matrix, -1, -2), right], axis=-1))
+    found = np.swapaxes(upper[..., count:], -1, -2).copy()
     for step in reversed(range(count)):
-        found[step] /= lower[step, step]
-        found[:step] -= lower[step, :step, np.newaxis] * found[step]
-    return found
+        found[..., step] /= upper[..., step, step, np.newaxis]
+        found[..., :step] -= found[..., step, np.newaxis] * upper[..., np.newaxis, :step, step]
+    return np.ascontiguousarray(np.swapaxes(found, -1, -2))
 
 
 def triangle_of(matrix: Reals) -> Reals:
     """Return Cholesky's decomposition L of a matrix (F, F): L L' = `matrix`. Above its diagonal, it is not zero."""
-    return _factored(matrix.copy())
+    return np.ascontiguousarray(_factored(matrix.T.copy()).T)
 
 
 def forward(triangle: Reals, right: Reals) -> Reals:
@@ -74,22 +102,28 @@ def forward(triangle: Reals, right: Reals) -> Reals:
     return found
 
 
-def _factored(lower: Reals) -> Reals:
-    """Eliminate the columns of a matrix (F, F) with more rows below it, in place, and return it."""
-    count = lower.shape[1]
+def _factored(upper: Reals) -> Reals:
+    """Eliminate the rows of symmetric matrices (..., F, F) with more columns beside them, in place, and return them.
+
+    On and above the diagonals is the transpose of the decomposition then; what is below does not count.
+    """
+    count = upper.shape[-2]
     for start in range(0, count, PANEL):
         stop = min(start + PANEL, count)
-        panel = _eliminated(lower[start:, start:stop].T.copy())
-        lower[start:, start:stop] = panel.T
-        if stop < len(lower):
-            below = panel[:, stop - start :]
-            lower[stop:, stop:] -= product(below.T, below[:, : count - stop])
-    return lower
+        panel = _eliminated(upper[..., start:stop, start:])
+        right = _parts(panel[..., stop - start :], stop - start)
+        left = _parts(panel[..., stop - start : count - start], stop - start)
+        for row in range(0, count - stop, PANEL):
+            rows = left.columns(row, row + PANEL).turned()
+            upper[..., stop + row : stop + row + PANEL, stop + row :] -= _multiplied(rows, right.columns(row, None))
+    return upper
 
 
 def _eliminated(panel: Reals) -> Reals:
-    """Return the columns of the factor, as rows (P, N), of the columns of a matrix from its diagonal downwards."""
-    for step, row in enumerate(panel):
-        row[step:] /= np.sqrt(row[step])
-        panel[step + 1 :, step + 1 :] -= row[step + 1 : len(panel), np.newaxis] * row[step + 1 :]
+    """Turn rows (..., P, N) of matrices, from their diagonals rightwards, into those of the factor, in place."""
+    count = panel.shape[-2]
+    for step in range(count):
+        row = panel[..., step, step:]
+        row /= np.sqrt(row[..., :1])
+        panel[..., step + 1 :, step + 1 :] -= row[..., 1 : count - step, np.newaxis] * row[..., np.newaxis, 1:]
     return panel

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
-from rvbuild.learn.linear.algebra import product, solved
+from rvbuild.learn.linear.algebra import product, products, solved
 from rvbuild.learn.linear.moments import Integers, Moments, Reals, Unpacked, unpacked
 
 STRONG, WEAK = 0.2, 0.002
@@ -33,6 +34,9 @@ COARSE = tuple(step / 2 for step in range(-6, 7))
 FINE = (-0.375, -0.25, -0.125, 0.125, 0.25, 0.375)
 """What is tried to be added to the score of a class, in log-odds; then, to what was best."""
 
+
+TOGETHER_BYTES = 1 << 20
+"""Of the matrices that are decomposed at the same time: they should fit into the cache of a processor."""
 
 WORTH = 0.002
 """How much an offset has to raise the mean IoU for each unit of log-odds: where classes hardly meet, none is needed."""
@@ -81,24 +85,24 @@ def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
     every = functools.reduce(Unpacked.plus, folds)
     total = every.moments()
     unseen = len(used) > 1 and len(_present(total)) > 1
-    without = [every.plus(fold, -1).moments() for fold in folds] if unseen else []
-    within = [fold.moments() for fold in folds] if unseen else []
-    best: _Division | None = None
-    for shrinkage in _shrinkages(float(total.counts.sum()) / cell_pixels, features) if unseen else (STRONG,):
-        if unseen:
-            parts = [_scores(held, directions(rest, shrinkage)) for rest, held in zip(without, within, strict=True)]
-        else:
-            parts = [_scores(total, directions(total, shrinkage))]
-        candidate = _divided(_merged(parts), shrinkage)
-        if best is None or candidate.expected > best.expected:
-            best = candidate
+    shrinkages = _shrinkages(float(total.counts.sum()) / cell_pixels, features) if unseen else [STRONG]
+    seen = [every.plus(fold, -1).moments() for fold in folds] if unseen else []
+    held = [fold.moments() for fold in folds] if unseen else [total]
+    weights = directions([*seen, total], shrinkages)
+    best: tuple[_Division, Reals] | None = None
+    parts = [_scores(moments, found) for moments, found in zip(held, weights, strict=False)]
+    for number, shrinkage in enumerate(shrinkages):
+        candidate = _divided(_merged([part[number] for part in parts]), shrinkage)
+        if best is None or candidate.expected > best[0].expected:
+            best = candidate, weights[-1, number]
     assert best is not None
+    division, of_all = best
     return Solution(
-        product(directions(total, best.shrinkage), best.turned),
-        best.biases,
-        best.offsets,
-        best.shrinkage,
-        best.expected,
+        product(of_all, division.turned),
+        division.biases,
+        division.offsets,
+        division.shrinkage,
+        division.expected,
         len(used) if unseen else 0,
     )
 
@@ -120,40 +124,53 @@ class _Division(NamedTuple):
     expected: float
 
 
-def directions(moments: Moments, shrinkage: float) -> Reals:
-    """Return the weights (F, K) of the directions that tell classes apart, scaled to a spread of about 1.
+def directions(moments: Sequence[Moments], shrinkages: Sequence[float]) -> Reals:
+    """Return the weights (M, S, F, K) of the directions that tell classes apart, scaled to a spread of about 1.
 
     Parameters
     ----------
     moments
-        Of the classes.
-    shrinkage
-        How much of the covariance within classes is replaced by its diagonal, from 0 to 1.
+        (M,) of the classes of some blocks.
+    shrinkages
+        (S,): how much of the covariance within classes is replaced by its diagonal, from 0 to 1.
     """
-    total = max(float(moments.counts.sum()), 1.0)
-    shares = moments.counts / total
-    center = (shares[:, np.newaxis] * moments.means).sum(axis=0)
-    within = (shares[:, np.newaxis, np.newaxis] * moments.covariances).sum(axis=0)
-    variances = np.diagonal(within).copy()
-    # Features that never vary within a class would be trusted without limit.
-    floor = max(float(variances.mean()), 1.0) * 1e-3
-    matrix = within * (1 - shrinkage)
-    matrix[np.diag_indices_from(matrix)] += shrinkage * variances + floor
-    present = moments.counts > 0
-    return solved(matrix, np.where(present[:, np.newaxis], moments.means - center, 0.0).T)
+    matrices, rights = list[Reals](), list[Reals]()
+    for blocks in moments:
+        total = max(float(blocks.counts.sum()), 1.0)
+        shares = blocks.counts / total
+        center = (shares[:, np.newaxis] * blocks.means).sum(axis=0)
+        within = (shares[:, np.newaxis, np.newaxis] * blocks.covariances).sum(axis=0)
+        variances = np.diagonal(within).copy()
+        # Features that never vary within a class would be trusted without limit.
+        floor = max(float(variances.mean()), 1.0) * 1e-3
+        present = blocks.counts > 0
+        right = np.where(present[:, np.newaxis], blocks.means - center, 0.0).T
+        for shrinkage in shrinkages:
+            matrix = within * (1 - shrinkage)
+            matrix[np.diag_indices_from(matrix)] += shrinkage * variances + floor
+            matrices.append(matrix)
+            rights.append(right)
+    at_once = max(1, TOGETHER_BYTES // matrices[0].nbytes)
+    found = [
+        solved(np.stack(matrices[start : start + at_once]), np.stack(rights[start : start + at_once]))
+        for start in range(0, len(matrices), at_once)
+    ]
+    return np.concatenate(found).reshape(len(moments), len(shrinkages), *rights[0].shape)
 
 
 def _present(moments: Moments) -> list[int]:
     return [int(k) for k in np.flatnonzero(moments.counts)]
 
 
-def _scores(moments: Moments, weights: Reals) -> _Scores:
-    """Return the moments of the scores that weights (F, K) give to the pixels of classes."""
+def _scores(moments: Moments, weights: Reals) -> list[_Scores]:
+    """Return the moments of the scores that weights (S, F, K) give to the pixels of classes: S of them."""
     means = product(moments.means, weights)
-    products = np.stack([product(product(covariance, weights).T, weights) for covariance in moments.covariances]) + (
-        means[:, :, np.newaxis] * means[:, np.newaxis, :]
-    )
-    return _Scores(moments.counts, means, products)
+    within = np.zeros((*means.shape, means.shape[-1]))
+    for k in _present(moments):
+        turned = np.swapaxes(products(moments.covariances[k], weights), -1, -2)
+        within[:, k] = product(turned, weights)
+    within += means[..., :, np.newaxis] * means[..., np.newaxis, :]
+    return [_Scores(moments.counts, *of_weights) for of_weights in zip(means, within, strict=True)]
 
 
 def _merged(parts: list[_Scores]) -> _Scores:
@@ -239,10 +256,16 @@ def _offsets(logs: Reals, shares: Reals) -> tuple[Reals, float]:
 
 def _expected(logs: Reals, shares: Reals, offsets: Reals) -> float:
     """Return the mean IoU over the classes that have pixels, to six digits: less is noise."""
-    decided = (logs + offsets).argmax(axis=2)
-    classes = len(shares)
+    classes, points = logs.shape[:2]
+    decided = np.zeros((classes, points), dtype=np.intp)
+    best = logs[..., 0] + offsets[0]
+    for k in range(1, classes):  # much faster than `argmax` over a short axis
+        scores = logs[..., k] + offsets[k]
+        decided[scores > best] = k
+        best = np.maximum(best, scores)
     # The share of the points of each class (rows) that is decided as each class (columns).
-    confusion = np.stack([np.bincount(row, minlength=classes) for row in decided]) / logs.shape[1]
+    decided += classes * np.arange(classes)[:, np.newaxis]
+    confusion = np.bincount(decided.ravel(), minlength=classes**2).reshape(classes, classes) / points
     confusion = confusion * shares[:, np.newaxis]
     hits = np.diagonal(confusion)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits

@@ -15,9 +15,9 @@ from torch.nn import functional
 IGNORE = -100
 """The target of what does not count: torch's own default, so that its losses can be used as they are."""
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss = Callable[..., torch.Tensor]
 """Maps logits `(N, K, H, W)` float32 and targets `(N, H, W)` int64 (0 … K-1, or IGNORE) to a scalar; of chips,
-`(N, K)` and `(N,)`."""
+`(N, K)` and `(N,)`. Losses of this module also take `shares`, `(N,)` float32: how much each chip counts."""
 
 LEAST = 1e-6
 """What sums of weights are divided by at least."""
@@ -32,8 +32,14 @@ class CrossEntropy:
     def __init__(self, weights: Sequence[float] | None = None) -> None:
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
 
-    def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def __call__(self, logits: torch.Tensor, target: torch.Tensor, shares: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss; see `Loss`."""
+        if shares is not None:
+            weights = None if self._weights is None else self._weights.tolist()
+            of_points = _shares_of(target, shares)
+            logits, target = _arranged(logits, target)
+            each = functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
+            return _mean(each, _weights_of(target, weights, of_points))
         logits, target = _arranged(logits, target)
         if self._weights is None:
             total = (target != IGNORE).sum()
@@ -61,13 +67,14 @@ class Focal:
     def __init__(self, weights: Sequence[float] | None = None, *, gamma: float) -> None:
         self._weights, self._gamma = weights, gamma
 
-    def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def __call__(self, logits: torch.Tensor, target: torch.Tensor, shares: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss; see `Loss`."""
+        of_points = None if shares is None else _shares_of(target, shares)
         logits, target = _arranged(logits.float(), target)
         each = functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")
         # 1 - p without cancellation where p is nearly 1; not 0, where a power below 1 has no derivative.
         missing = (-torch.expm1(-each)).clamp_min(1e-12)
-        return _mean(missing**self._gamma * each, _weights_of(target, self._weights))
+        return _mean(missing**self._gamma * each, _weights_of(target, self._weights, of_points))
 
 
 class LabelSmoothing:
@@ -88,13 +95,14 @@ class LabelSmoothing:
     def __init__(self, weights: Sequence[float] | None = None, *, smoothing: float) -> None:
         self._weights, self._smoothing = weights, smoothing
 
-    def __call__(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def __call__(self, logits: torch.Tensor, target: torch.Tensor, shares: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss; see `Loss`."""
+        of_points = None if shares is None else _shares_of(target, shares)
         logits, target = _arranged(logits.float(), target)
         each = functional.cross_entropy(
             logits, target, ignore_index=IGNORE, reduction="none", label_smoothing=self._smoothing
         )
-        return _mean(each, _weights_of(target, self._weights))
+        return _mean(each, _weights_of(target, self._weights, of_points))
 
 
 def _arranged(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,12 +113,22 @@ def _arranged(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
     return logits.movedim(1, -1).reshape(-1, logits.shape[1]), target.reshape(-1)
 
 
-def _weights_of(target: torch.Tensor, weights: Sequence[float] | None) -> torch.Tensor:
+def _shares_of(target: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Return how much each point counts, by the share of its chip, in the form of `_arranged`."""
+    of_points = shares.reshape(-1, *[1] * (target.dim() - 1)).expand_as(target)
+    return of_points.reshape(-1) if target.is_cuda else of_points
+
+
+def _weights_of(
+    target: torch.Tensor, weights: Sequence[float] | None, shares: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the weight of each point, float32 in the shape of `target`; 0 where there is no label."""
     labelled = target != IGNORE
     if weights is None:
-        return labelled.float()
-    return torch.tensor(weights, device=target.device)[target.clamp_min(0)] * labelled
+        of_points = labelled.float()
+    else:
+        of_points = torch.tensor(weights, device=target.device)[target.clamp_min(0)] * labelled
+    return of_points if shares is None else of_points * shares
 
 
 def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from rvbuild.learn.models import (
     unet,
     user,
 )
+from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.settings.train import Arguments
 
 FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
@@ -26,7 +27,8 @@ FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
     "object_detection": (torchvision_detection,),
     "semantic_segmentation": (torchvision_segmentation, unet),
 }
-"""The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)`."""
+"""The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)` and
+`encoder(model)`."""
 
 
 def _say_nothing(message: str) -> None:
@@ -98,6 +100,21 @@ def build(
         f'train.model: there is no model "{name}" for {task}{nearest(name, valid)}; the models are {", ".join(valid)}, '
         f'or a factory of your own as "package.module:factory"'
     )
+
+
+def encoder_of(task: str, name: str, args: Arguments, model: nn.Module) -> Encoder:
+    """Return the encoder of a model that `build` made.
+
+    Raises
+    ------
+    ModelError
+        The model is the user's own, and does not tell its encoder.
+    """
+    if ":" in name:
+        return user.encoder(model)
+    families = [_with_encoder(task, name, args), *(f for f in FAMILIES.get(task, ()) if name in f.NAMES)]
+    found: Encoder = next(family for family in families if family is not None).encoder(model)
+    return found
 
 
 def _with_encoder(task: str, name: str, args: Arguments) -> ModuleType | None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, all_but
 from rvbuild.settings.train import Arguments
 
 NAMES = ("cnn",)
@@ -66,3 +67,8 @@ def build(
     elif pretrained:
         load_local(model, read_weights(pretrained), pretrained, note, heads=("head",))
     return model
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: all but the last layer."""
+    return all_but(model, [model.get_submodule("head")])

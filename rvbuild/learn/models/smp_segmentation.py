@@ -20,6 +20,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.networks import EXTRA
 from rvbuild.project.networks.encoders import encoder_problem
 from rvbuild.project.tasks.segmentation import DECODERS
@@ -132,3 +133,8 @@ def _registered(smp: Any, pyramid: Pyramid, depth: int) -> Iterator[str]:
         yield name
     finally:
         del smp.encoders.encoders[name]
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder."""
+    return of_module(model.get_submodule("encoder"))

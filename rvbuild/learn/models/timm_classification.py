@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from torch.nn import functional
 from rvbuild.errors import ModelError
 from rvbuild.learn.models import timm_networks
 from rvbuild.learn.models.arguments import check_names
+from rvbuild.learn.steps.encoder import Encoder, all_but
 from rvbuild.project.networks import TIMM
 from rvbuild.project.networks.timm import problem
 from rvbuild.settings.train import Arguments
@@ -76,3 +78,10 @@ def build(
 def is_named(name: str) -> bool:
     """Tell whether a name is meant to be that of a network of timm."""
     return name.startswith(TIMM)
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: all but the last layer, of which networks for distillation have two."""
+    network: Any = model.get_submodule("model")
+    heads = network.get_classifier()
+    return all_but(model, [heads] if isinstance(heads, nn.Module) else list(heads))

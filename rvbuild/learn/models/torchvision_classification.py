@@ -20,6 +20,7 @@ from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.matching import match
 from rvbuild.learn.models.weights import State, fetch, load_local, load_state, read_weights
+from rvbuild.learn.steps.encoder import Encoder, all_but
 from rvbuild.project.tasks.classification import TORCHVISION
 from rvbuild.settings.train import Arguments
 
@@ -171,3 +172,8 @@ def _resized(state: State, size_px: int, patch_px: int, path: Path) -> State:
         return dict(interpolate_embeddings(size_px, patch_px, state))
     except ValueError as error:
         raise ModelError(f"train.pretrained: {path}: its position embeddings cannot be resized: {error}") from error
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: all but the last layer."""
+    return all_but(model, [model.get_submodule(last_layer(model))])

@@ -54,6 +54,7 @@ from rvbuild.learn.models import torchvision_classification
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.tasks.detection import MODEL_ARGS, MOST_MERGE, SPEC
 from rvbuild.settings.train import Arguments
 
@@ -364,3 +365,9 @@ def _numbers(name: str, args: Arguments, key: str, default: Sequence[float], cou
         many = "positive numbers" if count is None else f"{count} positive numbers, one for each level"
         raise ModelError(f'train.model_args.{key}: model "{name}" expects a list of {many}, found {value!r}')
     return numbers
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: the backbone without the pyramid over it."""
+    backbone = model.get_submodule("backbone")
+    return of_module(getattr(backbone, "body", backbone))

@@ -13,6 +13,7 @@ from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights, Res
 from rvbuild.learn.models.arguments import check_names
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.settings.train import Arguments
 
 
@@ -89,3 +90,8 @@ def backbone_weights(name: str) -> Any:
 def _as_backbone(state: State) -> State:
     """Return a classification network's tensors under their names in the backbone of a segmentation network."""
     return {f"backbone.{name.removeprefix('features.')}": value for name, value in state.items()}
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: the backbone."""
+    return of_module(model.get_submodule("backbone"))

@@ -17,6 +17,7 @@ from torch.nn import functional
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.settings.train import Arguments
 
 NAMES = ("unet",)
@@ -107,3 +108,8 @@ def build(
     elif pretrained:
         load_local(model, read_weights(pretrained), pretrained, note, heads=("head",))
     return model
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: the way down."""
+    return of_module(model.get_submodule("down"))

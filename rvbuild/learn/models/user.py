@@ -10,7 +10,11 @@ from torch import nn
 from rvbuild.errors import ModelError, RvbuildError
 from rvbuild.language.user_code import load_object
 from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.settings.train import Arguments
+
+ENCODERS = ("encoder", "backbone")
+"""What the encoder of a model may be called."""
 
 
 def build(
@@ -42,3 +46,21 @@ def build(
     if isinstance(pretrained, Path):
         load_local(model, read_weights(pretrained), pretrained, note)
     return model
+
+
+def encoder(model: nn.Module) -> Encoder:
+    """Return the encoder: what the model has under this name, or as a backbone.
+
+    Raises
+    ------
+    ModelError
+        It has neither.
+    """
+    for name in ENCODERS:
+        part = getattr(model, name, None)
+        if isinstance(part, nn.Module):
+            return of_module(part)
+    raise ModelError(
+        f"train.freeze, encoder_lr and layer_decay need to know the encoder of your model: {type(model).__name__} has "
+        f"no module named {' or '.join(ENCODERS)}"
+    )

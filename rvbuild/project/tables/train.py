@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, Tag
+from pydantic import BeforeValidator, Field, Strict, Tag
 
 from rvbuild.project.networks import TIMM, models
 from rvbuild.project.networks.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
@@ -14,9 +13,13 @@ from rvbuild.project.networks.timm import with_weights
 from rvbuild.project.tables.device import Device
 from rvbuild.project.tables.normalize import Normalize, without_figures
 from rvbuild.project.tables.own_chips import ChipsTable
-from rvbuild.project.tables.references import Reference, named, names_schema
-from rvbuild.project.tasks import SPECS, losses
-from rvbuild.project.tasks.losses import LOSSES
+from rvbuild.project.tables.references import Reference, names_schema
+from rvbuild.project.tables.training.augment import Augmentation, augment_settings, check_augment
+from rvbuild.project.tables.training.encoder import check_encoder
+from rvbuild.project.tables.training.loss import Loss, check_loss, loss_settings
+from rvbuild.project.tables.training.schedule import Steps, check_schedule
+from rvbuild.project.tables.training.weights import ClassWeights, Sampling, check_weights
+from rvbuild.project.tasks import SPECS, augmentations, losses
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import (
     REFERENCE,
@@ -29,15 +32,11 @@ from rvbuild.project.toml.table import (
     expected,
     json_problem,
     no_effect,
-    wrong,
 )
 from rvbuild.settings.train import BackendSettings, LogName, Optimizer, Schedule, TrainSettings
 
 METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
 """The metrics that can select the best epoch, by task; the first is the default."""
-
-AUGMENTATIONS = ("flip", "rotate90", "brightness", "contrast", "saturation", "hue")
-"""The named augmentations."""
 
 
 def _amp(value: object) -> object:
@@ -45,31 +44,11 @@ def _amp(value: object) -> object:
     return value if isinstance(value, str | bool) else expected('"auto", true or false')
 
 
-def _increasing(value: tuple[int, ...]) -> tuple[int, ...]:
-    if any(b <= a for a, b in itertools.pairwise(value)):
-        return wrong(f"expected epochs in increasing order, found {show(value)}")
-    return value
-
-
 Pretrained: TypeAlias = Annotated[
     Annotated[bool, Tag("<switch>")] | Annotated[PathText, Tag("<file>")],
     by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights"),
 ]
 
-
-ClassWeights: TypeAlias = Annotated[
-    Annotated[Literal["none", "balanced"], Tag("<named>")]
-    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
-    by_type({str: "<named>", dict: "<weights>"}, '"none", "balanced" or a table { class = weight }'),
-]
-Sampling: TypeAlias = Annotated[
-    Annotated[Literal["all", "balanced"], Tag("<named>")]
-    | Annotated[dict[str, Annotated[float, Field(ge=0)]], Tag("<weights>")],
-    by_type({str: "<named>", dict: "<weights>"}, '"all", "balanced" or a table { class = weight }'),
-]
-Augmentation: TypeAlias = Annotated[
-    str, named(AUGMENTATIONS, "augmentation", "package.module:function"), names_schema(AUGMENTATIONS)
-]
 
 WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
 """The keys of `[train]` that apply with a training backend."""
@@ -88,6 +67,13 @@ class TrainTable(Table):
         "backend",
         "backend_args",
         "clip_norm",
+        "freeze",
+        "encoder_lr",
+        "layer_decay",
+        "warmup_epochs",
+        "accumulate",
+        "ema",
+        "augment_args",
         "log",
     )
 
@@ -135,6 +121,12 @@ class TrainTable(Table):
     )
     epochs: int = Field(10, ge=1, description="Number of passes over the training chips.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Batches per step: their gradients are added up, as if they were one batch, in the memory of one. "
+        "Batch normalisation still sees single batches.",
+    )
     optimizer: Optimizer = Field("adam", description="The optimizer.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
     momentum: float = Field(0.9, ge=0, lt=1, description="With optimizer = sgd: its momentum.")
@@ -144,12 +136,41 @@ class TrainTable(Table):
         description="Gradients are scaled down to this norm, over all weights, if it is larger. Default: never.",
     )
     lr: float = Field(1e-4, gt=0, description="Learning rate; with schedule = one_cycle, the highest.")
+    encoder_lr: float = Field(
+        1.0, gt=0, description="Factor of the learning rate of the encoder, for example 0.1. See docs/training.md."
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Factor of the learning rate of each layer of the encoder, relative to the layer after it, for "
+        "example 0.8: the first layers learn least.",
+    )
+    freeze: int = Field(
+        0,
+        ge=0,
+        description="Epochs at the start in which the encoder does not learn: its weights and the statistics of its "
+        "batch normalisations stay as they are.",
+    )
     schedule: Schedule = Field(
         "one_cycle",
         description="How the learning rate changes: one_cycle, cosine, step (a tenth at step_epochs) or constant.",
     )
-    step_epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Strict(False), AfterValidator(_increasing)] = Field(
+    step_epochs: Steps = Field(
         (), description="With schedule = step: the epochs after which the learning rate falls to a tenth."
+    )
+    warmup_epochs: float = Field(
+        0.0,
+        ge=0,
+        description="Epochs, also a part of one, in which the learning rate rises to that of the schedule; with "
+        "schedule = one_cycle, the epochs of its rise. Default: none; 30 % of all epochs for one_cycle.",
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of an exponential moving average of the weights, for example 0.999, which is then what is "
+        "validated, selected and kept. Default: the weights themselves.",
     )
     class_weights: ClassWeights = Field(
         "none",
@@ -162,18 +183,25 @@ class TrainTable(Table):
         "comes as often as the others; or { car = 4.0 }, where a chip full of cars is drawn four times as often as "
         "others.",
     )
-    loss: Annotated[str, named(tuple(LOSSES), "loss", "package.module:factory"), names_schema(tuple(LOSSES))] = Field(
+    loss: Loss = Field(
         "cross_entropy",
-        description=f"The loss: {losses.described()}; or your own factory as package.module:name, called with "
-        "loss_args. See docs/losses.md.",
+        description=f"The loss: {losses.described()}; or a weighted sum of these, such as {{ cross_entropy = 1, dice = "
+        "0.5 }; or your own factory as package.module:name, called with loss_args. See docs/losses.md.",
     )
     loss_args: dict[str, Any] = Field(
         default_factory=dict,
-        description=f"Arguments of the loss, or of your factory. {losses.described_arguments()}",
+        description="Arguments of the loss, or of your factory; for a sum, a table for each loss. "
+        f"{losses.described_arguments()}",
     )
     augment: Annotated[tuple[Augmentation, ...], Strict(False)] = Field(
         ("flip", "rotate90"),
-        description=f"Random changes of training chips: {', '.join(AUGMENTATIONS)}, or package.module:function.",
+        description=f"Random changes of training chips, in this order: {augmentations.described()}; or "
+        "package.module:function. See docs/training.md.",
+    )
+    augment_args: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Arguments of augmentations, a table for each, such as { crop = { min = 0.7 } }. "
+        f"{augmentations.described_arguments()}",
     )
     select: Literal["last", "best"] = Field(
         "last", description="Which epoch's model is kept: the last, or the best on the validation scenes."
@@ -237,11 +265,14 @@ class TrainTable(Table):
             return
         yield from self._check_model(context)
         if "loss" not in SPECS[context.task].unused.get("train", {}):
-            yield from self._check_loss(context)
-        yield from self._check_schedule()
+            yield from check_loss(self.loss, self.loss_args, self.class_weights != "none", context)
+        yield from check_augment(self.augment, self.augment_args, self.loss, self.batch_size, context)
+        yield from check_schedule(self.schedule, self.step_epochs, self.warmup_epochs, self.epochs, self.is_set)
+        if self.is_set("momentum") and self.optimizer != "sgd":
+            yield no_effect("momentum", f"with optimizer = {show(self.optimizer)}", "optimizer")
         yield from self._check_selection(context)
-        yield from self._check_weights(context)
-        yield from duplicates(self.augment, "augment")
+        yield from check_weights("class_weights", self.class_weights, "nothing would be learnt", context)
+        yield from check_weights("sampling", self.sampling, "no chip would be drawn", context)
         yield from duplicates(self.log, "log")
         yield from json_problem(self.model_args, ("model_args",))
 
@@ -266,53 +297,15 @@ class TrainTable(Table):
             yield from findings
             return
         known_of = models.has_pretrained(model, self.encoder)
+        random = self.pretrained is False or (self.pretrained is None and not known_of)
+        yield from check_encoder(self.freeze, self.epochs, random and not REFERENCE.fullmatch(model))
         if self.normalize == "pretrained" and self.bundle is None:
-            random = self.pretrained is False or (self.pretrained is None and not known_of)
             yield from without_figures(model, random, known_of)
         if self.pretrained is True and not known_of and not REFERENCE.fullmatch(model):
             yield Finding(
                 ("pretrained",),
                 f"{show(self.encoder or model)} has no pretrained weights; give a path to a file, or remove the key",
                 (("model",),),
-            )
-
-    def _check_loss(self, context: Context) -> Iterator[Finding]:
-        loss, names = LOSSES.get(self.loss), SPECS[context.task].losses
-        if loss is None:
-            if self.class_weights != "none":
-                message = f"loss = {show(self.loss)} must weigh classes itself; give it the weights in loss_args"
-                yield Finding(("class_weights",), message, (("loss",),))
-            yield from json_problem(self.loss_args, ("loss_args",))
-        elif loss.name not in names:
-            message = f"{show(loss.name)} compares regions of pixels; for {context.task}: {', '.join(names)}"
-            yield Finding(("loss",), f'{message}, or "package.module:factory"')
-        elif self.loss_args and not loss.arguments:
-            yield no_effect("loss_args", f"with loss = {show(loss.name)}, which takes no arguments", "loss")
-        else:
-            for name, problem in loss.problems(self.loss_args):
-                yield Finding(("loss_args", name), problem, (("loss",),))
-
-    def _check_schedule(self) -> Iterator[Finding]:
-        if self.is_set("momentum") and self.optimizer != "sgd":
-            yield no_effect("momentum", f"with optimizer = {show(self.optimizer)}", "optimizer")
-        if self.schedule != "step":
-            if self.is_set("step_epochs"):
-                yield no_effect(
-                    "step_epochs",
-                    f'with schedule = {show(self.schedule)}; set schedule = "step", or remove it',
-                    "schedule",
-                )
-        elif not self.step_epochs:
-            yield Finding(
-                ("step_epochs",),
-                'schedule = "step" needs the epochs of the steps, for example step_epochs = [6, 9]',
-                (("schedule",),),
-            )
-        elif self.step_epochs[-1] >= self.epochs:
-            yield Finding(
-                ("step_epochs",),
-                f"{self.step_epochs[-1]} is not before the end: training has {self.epochs} epochs",
-                (("epochs",),),
             )
 
     def _check_selection(self, context: Context) -> Iterator[Finding]:
@@ -344,21 +337,6 @@ class TrainTable(Table):
                 f"{self.patience} can never be used up: training has {self.epochs} epochs",
                 (("epochs",),),
             )
-
-    def _check_weights(self, context: Context) -> Iterator[Finding]:
-        trained = [name for name in context.classes if name != context.null]
-        for key, weights, consequence in (
-            ("class_weights", self.class_weights, "nothing would be learnt"),
-            ("sampling", self.sampling, "no chip would be drawn"),
-        ):
-            if isinstance(weights, str):
-                continue
-            for name in weights:
-                problem = context.class_problem(name, null=False)
-                if problem:
-                    yield Finding((key, name), problem)
-            if trained and not any(weights.get(name, 1.0) for name in trained):
-                yield Finding((key,), f"every class weighs 0, so {consequence}")
 
     @property
     def weights(self) -> str | None:
@@ -394,6 +372,9 @@ class TrainTable(Table):
             settings["model_args"] = {**settings["model_args"], "encoder": encoder}
         elif settings["model"].startswith(TIMM) and settings["pretrained"] is True:
             settings["model"] = with_weights(settings["model"])
-        if self.loss in LOSSES:
-            settings["loss_args"] = LOSSES[self.loss].not_default(self.loss_args)
+        settings["loss_args"] = loss_settings(self.loss, self.loss_args)
+        if augment_args := augment_settings(self.augment_args):
+            settings["augment_args"] = augment_args
+        else:
+            settings.pop("augment_args", None)
         return settings

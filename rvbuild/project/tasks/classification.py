@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rvbuild.files.formats import CHOICE, SUFFIXES
+from rvbuild.project.tasks.augmentations import NAMES
 from rvbuild.project.tasks.losses import OF_CHIPS
 from rvbuild.project.tasks.spec import TaskSpec
 
@@ -46,6 +47,7 @@ SPEC = TaskSpec(
     headline="accuracy",
     metrics=("accuracy", "mean_f1"),
     losses=OF_CHIPS,
+    augmentations=NAMES,
     raw=("cells.json",),
     scores=("K",),
     results=("cells.json", "cells.qml", *(f"cells{suffix}" for suffix in SUFFIXES.values())),

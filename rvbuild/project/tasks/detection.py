@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rvbuild.files.formats import BOX_FILES, CHOICE, SUFFIXES
+from rvbuild.project.tasks.augmentations import OF_BOXES
 from rvbuild.project.tasks.spec import TaskSpec
 
 MOST_MERGE = 0.7
@@ -34,6 +35,7 @@ SPEC = TaskSpec(
     ),
     headline="mean AP50",
     metrics=("mean_ap50", "mean_ap"),
+    augmentations=OF_BOXES,
     raw=("raw_boxes.safetensors",),
     evaluated=("detections.json",),
     results=(

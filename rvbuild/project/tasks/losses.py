@@ -6,42 +6,12 @@ declarations. A new loss is one entry here and one class in `rvbuild.learn.losse
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rvbuild.errors import nearest
-from rvbuild.project.toml.keys import show
-
-
-@dataclass(frozen=True)
-class Argument:
-    """A number that a loss takes.
-
-    Attributes
-    ----------
-    default : float
-        Its value if the project does not set it. It is not part of keys: a new default is a change of the code of the
-        loss.
-    about : str
-        Its meaning, for the documentation.
-    below : float
-        Upper bound, exclusive; the lower bound is 0.
-    """
-
-    default: float
-    about: str
-    below: float = math.inf
-
-    @property
-    def range(self) -> str:
-        """The valid values, in words."""
-        return "a number of at least 0" if math.isinf(self.below) else f"a number from 0 to less than {self.below:g}"
-
-    def allows(self, value: object) -> bool:
-        """Tell whether a value is a number in the range."""
-        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < self.below
+from rvbuild.project.tasks import arguments as numbers
+from rvbuild.project.tasks.arguments import Argument
 
 
 @dataclass(frozen=True)
@@ -74,13 +44,7 @@ class LossSpec:
 
     def problems(self, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield (name, message) for each problem of the arguments of a project."""
-        for name, value in args.items():
-            argument = self.arguments.get(name)
-            if argument is None:
-                hint = nearest(name, self.arguments) or f"; it takes {', '.join(self.arguments) or 'no arguments'}"
-                yield name, f'"{self.name}" has no such argument{hint}'
-            elif not argument.allows(value):
-                yield name, f"expected {argument.range}, found {show(value)}"
+        yield from numbers.problems(self.name, self.arguments, args)
         if self.not_all_zero and not any(self.value(name, args) for name in self.not_all_zero):
             yield self.not_all_zero[-1], f"{' and '.join(self.not_all_zero)} are both 0, so nothing would be learnt"
 
@@ -90,11 +54,11 @@ class LossSpec:
 
     def not_default(self, args: Mapping[str, Any]) -> dict[str, float]:
         """Return the arguments that differ from their defaults, in canonical form."""
-        return {name: float(value) for name, value in args.items() if value != self.arguments[name].default}
+        return numbers.not_default(self.arguments, args)
 
     def with_defaults(self, args: Mapping[str, Any]) -> dict[str, float]:
         """Return all arguments, with the defaults filled in."""
-        return {name: float(self.value(name, args)) for name in self.arguments}
+        return numbers.with_defaults(self.arguments, args)
 
 
 _POINTS, _REGIONS = "rvbuild.learn.losses.points", "rvbuild.learn.losses.regions"
@@ -169,9 +133,4 @@ def described() -> str:
 
 def described_arguments() -> str:
     """Return the arguments of the losses, as sentences for the documentation."""
-    sentences = []
-    for loss in LOSSES.values():
-        items = (f"{name} = {argument.default:g} ({argument.about})" for name, argument in loss.arguments.items())
-        if loss.arguments:
-            sentences.append(f"{loss.name}: {', '.join(items)}.")
-    return " ".join(sentences)
+    return " ".join(numbers.described(loss.name, loss.arguments) for loss in LOSSES.values() if loss.arguments)

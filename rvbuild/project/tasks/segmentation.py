@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rvbuild.project.tasks.augmentations import NAMES
 from rvbuild.project.tasks.losses import OF_PIXELS
 from rvbuild.project.tasks.spec import TaskSpec
 
@@ -40,6 +41,7 @@ SPEC = TaskSpec(
     headline="mean IoU",
     metrics=("mean_iou", "mean_f1"),
     losses=OF_PIXELS,
+    augmentations=NAMES,
     raw=("raw_labels.tif",),
     gives_pixels=True,
     score_raster="scores.tif",

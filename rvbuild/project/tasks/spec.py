@@ -36,6 +36,8 @@ class TaskSpec:
         The outputs of infer that predict reads: RAW of the task's module.
     losses : tuple of str
         The named losses; the first is the default. Empty if models have their own losses.
+    augmentations : tuple of str
+        The named augmentations.
     scratch : tuple of str
         The named models without pretrained weights.
     evaluated : tuple of str
@@ -68,6 +70,7 @@ class TaskSpec:
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
     losses: tuple[str, ...] = ()
+    augmentations: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
     decoders: tuple[str, ...] = ()
     evaluated: tuple[str, ...] = ()

@@ -137,7 +137,7 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         into.mkdir()
         executor = stack.enter_context(_executor(own / "log", threads, inline=order.inline))
         shared = {"bundle": bundle, "allow_code": order.allow_code, "engine": order.engine}
-        resource = "cpu" if order.engine == "onnxruntime" else "torch"
+        resource = "torch" if order.engine in ("auto", "torch") else "cpu"
         start = Job("rvbuild.stages.bundle.jobs:open_once", {**shared, "into": into}, resource)
         facts = executor.run(start, Silent())
         chosen = scenes(found, facts["files"], facts["assets"], order.assets)

@@ -23,7 +23,7 @@ from rvbuild.stages.bundle.predict import (
 )
 from rvbuild.stages.bundle.write import PROJECT
 from rvbuild.stages.names import Engine
-from rvbuild.stages.predictor import Predictor, engine_of, load_predictor, uses_onnx
+from rvbuild.stages.predictor import Predictor, engine_of, exported_engine, load_predictor
 
 
 class Opened(TypedDict):
@@ -66,7 +66,8 @@ def open_once(bundle: Path, into: Path, allow_code: bool, engine: Engine, progre
     """
     settings = open_bundle(bundle, into)
     info = read_info(into / DESCRIPTION)
-    require_permission(bundle, info, settings["image"], allow_code or uses_onnx(engine, info), allow_code)
+    without_code = allow_code or exported_engine(engine, info) is not None
+    require_permission(bundle, info, settings["image"], without_code, allow_code)
     image = settings["image"]
     layers = image.get("layers", [])
     return {

@@ -25,8 +25,8 @@ from rvbuild.learn.model_files import ModelInfo
 from rvbuild.settings.train import TrainedSettings
 from rvbuild.stages.bundle.qgis import metadata_of
 from rvbuild.stages.bundle.settings import BundleStageSettings
+from rvbuild.stages.engines.exported import METADATA, ExportedNetwork, load_exported
 from rvbuild.stages.network import Network
-from rvbuild.stages.onnx_network import METADATA, OnnxNetwork, load_onnx
 from rvbuild.tasks.portable import Exported
 from rvbuild.tasks.portable import Portable as PortableTask
 
@@ -85,7 +85,7 @@ def portable(
     with tempfile.TemporaryDirectory(prefix="rvbuild-onnx-") as folder, network.computing():
         path = Path(folder) / "model.onnx"
         path.write_bytes(with_metadata(content, {METADATA: json.dumps(about, sort_keys=True)}))
-        session = load_onnx(path, info, "cpu", where=f'bundle.onnx: the model "{info.model}"')
+        session = load_exported(path, info, "onnxruntime", "cpu", where=f'bundle.onnx: the model "{info.model}"')
         predictions = network(images, None)
         expected = task.PORTABLE.expected(predictions)
         difference = _compared(network, session, exported, images, expected)
@@ -145,7 +145,7 @@ def _described(info: ModelInfo, exported: Exported) -> dict[str, Any]:
 
 def _compared(
     network: Network,
-    session: OnnxNetwork,
+    session: ExportedNetwork,
     exported: Exported,
     images: np.ndarray,
     expected: Mapping[str, np.ndarray],

@@ -25,7 +25,7 @@ from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import EXTRAS, extract_zip
 from rvbuild.stages.infer import infer_image, infer_scene
 from rvbuild.stages.names import Engine
-from rvbuild.stages.predictor import Predictor, load_predictor, uses_onnx
+from rvbuild.stages.predictor import Predictor, exported_engine, load_predictor
 from rvbuild.tasks.metrics.tables import without_null
 
 Settings: TypeAlias = BundleSettings[PredictSettings]
@@ -129,7 +129,8 @@ def predict_images(
         if device is not None:
             settings["predict"]["device"] = device
         info = read_info(into / DESCRIPTION)
-        require_permission(bundle_path, info, settings["image"], allow_code or uses_onnx(engine, info), allow_code)
+        without_code = allow_code or exported_engine(engine, info) is not None
+        require_permission(bundle_path, info, settings["image"], without_code, allow_code)
         require_memory(bundle_path, settings, info, scenes)
         predictor = load_predictor(
             into / WEIGHTS,

@@ -15,8 +15,8 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle.predict import open_bundle
-from rvbuild.stages.names import Engine
-from rvbuild.stages.onnx_network import ONNX, has_onnxruntime
+from rvbuild.stages.engines.exported import ONNX, is_installed, misfit
+from rvbuild.stages.names import EXPORTED_ENGINES, Engine
 from rvbuild.stages.predictor import Predictor, has_torch, load_predictor
 
 SELFTEST = "selftest.safetensors"
@@ -87,12 +87,15 @@ def _engines(into: Path, info: ModelInfo, allow_code: bool) -> tuple[list[Engine
         left_out.append("torch is left out: the model needs Python code of the bundle, which --allow-code allows")
     else:
         engines.append("torch")
-    if not (into / ONNX).is_file():
-        left_out.append(f"onnxruntime is left out: there is no {ONNX}")
-    elif not has_onnxruntime():
-        left_out.append("onnxruntime is left out: it is not installed")
-    else:
-        engines.append("onnxruntime")
+    for engine in EXPORTED_ENGINES:
+        if not (into / ONNX).is_file():
+            left_out.append(f"{engine} is left out: there is no {ONNX}")
+        elif not is_installed(engine):
+            left_out.append(f"{engine} is left out: it is not installed")
+        elif reason := misfit(engine, info):
+            left_out.append(f"{engine} is left out: {reason}")
+        else:
+            engines.append(engine)
     return engines, left_out
 
 

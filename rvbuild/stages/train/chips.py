@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rvbuild.errors import DataError
@@ -10,8 +11,16 @@ from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.chips.scene_images import Imagery
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.progress import Progress
+from rvbuild.settings.chip import ShownBoxes
 from rvbuild.settings.classes import ClassName
 from rvbuild.stages.train.settings import BackendStageSettings, Pixels, TrainStageSettings
+from rvbuild.tasks.protocol import Task
+
+
+def augmented_ops(task: Task, null_id: int, boxes: ShownBoxes | None) -> TargetOps:
+    """Return what is done to the targets of a task in a training; see `Augmentable.window` of `rvbuild.tasks`."""
+    window = partial(task.window, null_id=null_id, shown=boxes)
+    return TargetOps(task.unpack, task.orient, task.collate, window, task.paste)
 
 
 def training_chips(

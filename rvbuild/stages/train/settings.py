@@ -6,6 +6,7 @@ from typing import NotRequired, TypeAlias
 
 from typing_extensions import TypedDict
 
+from rvbuild.settings.chip import ShownBoxes
 from rvbuild.settings.classes import ClassName
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.train import BackendSettings, TrainSettings
@@ -29,6 +30,8 @@ class TrainStageSettings(_OfTraining, OfStatisticsStep):
     """The settings of a training with torch."""
 
     train: TrainSettings
+    boxes: NotRequired[ShownBoxes]
+    """Which boxes a part of a chip shows, if an augmentation changes the size of objects."""
 
 
 class BackendStageSettings(_OfTraining):

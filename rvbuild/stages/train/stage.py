@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import xxhash
+from torch import nn
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, classes_that
@@ -20,22 +21,24 @@ from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.chips.augment import Augmenter
 from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.chips.loader import BatchMaker, Loader
+from rvbuild.learn.chips.mixing import Mixer
 from rvbuild.learn.chips.sampling import chances
 from rvbuild.learn.curves import draw_curves
 from rvbuild.learn.device import reproducible, select_device
-from rvbuild.learn.hooks import TargetOps
 from rvbuild.learn.logs.epochs import EpochLog, Sink
 from rvbuild.learn.logs.files import as_text
 from rvbuild.learn.logs.open import open_sinks
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.models.expected import expected
 from rvbuild.learn.normalize import Normalizer, from_stats, standardized
+from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.learn.training import Data, Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
+from rvbuild.project.tasks.augmentations import MIXING
 from rvbuild.settings.normalize import NormalizeSettings, StandardSettings
-from rvbuild.settings.train import TrainSettings
-from rvbuild.stages.train.chips import class_names, imagery_of, training_chips, validation_chips
+from rvbuild.settings.train import TrainSettings, of_encoder
+from rvbuild.stages.train.chips import augmented_ops, class_names, imagery_of, training_chips, validation_chips
 from rvbuild.stages.train.settings import TrainStageSettings
 from rvbuild.stages.train.start import Start, build_from, open_start, require_figures
 
@@ -78,7 +81,7 @@ def run(
     """
     train, seed = settings["train"], settings["seed"]
     task = tasks.get(settings["task"])
-    ops = TargetOps(task.unpack, task.orient, task.collate)
+    ops = augmented_ops(task, settings["null_id"], settings.get("boxes"))
     imagery = imagery_of(inputs, settings.get("pixels", {}))
     chips = training_chips(inputs, settings, ops, imagery, progress)
     splits = {"train": chips}
@@ -96,7 +99,9 @@ def run(
         if missing := chips_of_split.never_shown(info.output_ids):
             effect = "not learnt" if split == "train" else "not in the scores of epochs"
             progress.note(f"no {split} chip shows {classes_that(missing, f'is {effect}', f'are {effect}')}")
-    augmenter = Augmenter(train["augment"], info.normalize, chips.dtype, chips.bands, ops)
+    names, args = train["augment"], train.get("augment_args", {})
+    augmenter = Augmenter(names, info.normalize, chips.dtype, chips.bands, ops, args)
+    mixer = Mixer(names, args, ops) if set(names) & set(MIXING) else None
     device = select_device(train["device"], "train.device")
     with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):
         if start is not None:
@@ -112,7 +117,7 @@ def run(
                 note=progress.note,
                 chip_px=info.chip_px,
             )
-        loader = Loader(BatchMaker(splits, ops, augmenter, seed), train["workers"], ahead=not augmenter.own_code)
+        loader = Loader(BatchMaker(splits, ops, augmenter, seed, mixer), train["workers"], ahead=not augmenter.own_code)
         training = Training(
             model,
             Data(loader, chips.count, validation.count, _chances(settings, chips)),
@@ -122,6 +127,7 @@ def run(
             seed=seed,
             device=device,
             progress=progress,
+            encoder=_encoder(info, train, model),
         )
         keep = (resume or outputs) if train.get("checkpoints") else None
         identity = _identity(settings, chips, validation)
@@ -133,6 +139,13 @@ def run(
             shutil.copyfile(resume / name, outputs / name)
     (outputs / "log.jsonl").write_text(as_text(trained.lines), encoding="utf-8")
     (outputs / "curves.svg").write_text(draw_curves(trained.lines, trained.kept_epoch), encoding="utf-8")
+
+
+def _encoder(info: ModelInfo, train: TrainSettings, model: nn.Module) -> Encoder | None:
+    """Return the encoder of the model if the settings treat it in a way of its own."""
+    if not of_encoder(train):
+        return None
+    return models.encoder_of(info.task, info.model, info.model_args, model)
 
 
 def _sinks(live: Path | None, train: TrainSettings, identity: str) -> list[Sink]:

@@ -145,6 +145,15 @@ def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Ta
     return target
 
 
+def window(target: Target, row: int, col: int, side: int, size_px: int, null_id: int, shown: object) -> Target:
+    """Return the target: a part of a chip has its class."""
+    return target
+
+
+def paste(target: Target, other: Target, rows: slice, cols: slice) -> None:
+    """Return None: a chip has one class, wherever its pixels are from."""
+
+
 def collate(targets: Sequence[Target]) -> Targets:
     """Return `{"classes": (N,) uint8 tensor}`."""
     import torch

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.write.picture import Picture, colourize
+from rvbuild.learn.chips.geometry import padded
 
 Target = dict[str, npt.NDArray[Any]]
 
@@ -34,6 +35,21 @@ def resize(target: Mapping[str, npt.NDArray[Any]], shape: tuple[int, int], size_
     labels = target["labels"]
     rows, cols = (_nearest(length, size_px) for length in labels.shape)
     return {"labels": np.ascontiguousarray(labels[rows[:, None], cols[None, :]])}
+
+
+def window(target: Target, row: int, col: int, side: int, size_px: int, null_id: int, shown: object) -> Target:
+    """Return the part of a target in a square window of its chip, resampled; null outside of the chip.
+
+    The parameters are those of `rvbuild.tasks.augmentable.Augmentable.window`.
+    """
+    return resize({"labels": padded(target["labels"], row, col, side, null_id)}, (side, side), size_px)
+
+
+def paste(target: Target, other: Target, rows: slice, cols: slice) -> Target:
+    """Return a target with the labels of another in some rows and columns."""
+    labels = np.array(target["labels"])
+    labels[rows, cols] = other["labels"][rows, cols]
+    return {"labels": labels}
 
 
 def draw(target: Mapping[str, npt.NDArray[Any]], picture: Picture, classes: Classes) -> Picture:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rvbuild.learn.chips.geometry import orient as turned
 from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
@@ -26,7 +27,9 @@ from rvbuild.tasks.protocol import ClassList, Draw, Merger, Panels, PixelLabels
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
 from rvbuild.tasks.segmentation.target import draw as draw
 from rvbuild.tasks.segmentation.target import mask as mask
+from rvbuild.tasks.segmentation.target import paste as paste
 from rvbuild.tasks.segmentation.target import resize as resize
+from rvbuild.tasks.segmentation.target import window as window
 
 if TYPE_CHECKING:
     import torch
@@ -111,9 +114,7 @@ def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
 
 def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
     """Return a target mirrored and turned as its image, as a view."""
-    from rvbuild.learn.chips import augment
-
-    return {"labels": augment.orient(target["labels"], mirror, quarter_turns)}
+    return {"labels": turned(target["labels"], mirror, quarter_turns)}
 
 
 def collate(targets: Sequence[Target]) -> Targets:

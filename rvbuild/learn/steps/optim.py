@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
+from torch import nn
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.settings.train import Optimizer, OptimizerSettings, Schedule, ScheduleSettings
+from rvbuild.learn.steps.encoder import Encoder
+from rvbuild.settings.train import LayerSettings, Optimizer, OptimizerSettings, Schedule, ScheduleSettings
 
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
@@ -20,7 +22,48 @@ END_DIVISOR = 1e4
 STEP_FACTOR = 0.1
 
 
-def make_optimizer(parameters: Iterable[torch.nn.Parameter], train: OptimizerSettings) -> torch.optim.Optimizer:
+class Group(NamedTuple):
+    """Parameters that learn at one rate."""
+
+    parameters: list[nn.Parameter]
+    factor: float
+    """Of the learning rate."""
+
+    def as_torch(self) -> dict[str, Any]:
+        """Return the group as optimizers take it."""
+        return {"params": self.parameters}
+
+
+def parameter_groups(model: nn.Module, encoder: Encoder | None, train: LayerSettings) -> list[Group]:
+    """Return the parameters of a model by their factors of the learning rate.
+
+    The head has the factor 1. Of the n layers of the encoder, layer i from the image, from 0, has
+    `encoder_lr * layer_decay ** (n - i)` (Clark et al., ELECTRA, 2020).
+
+    Parameters
+    ----------
+    model
+        The model.
+    encoder
+        Of the model; None if all learn alike.
+    train
+        The train settings: `encoder_lr`, `layer_decay`.
+    """
+    factor, decay = train.get("encoder_lr", 1.0), train.get("layer_decay", 1.0)
+    if encoder is None or factor == decay == 1:
+        return [Group(list(model.parameters()), 1.0)]
+    layers = encoder.layers()
+    inside = {id(parameter) for layer in layers for parameter in layer}
+    head = [parameter for parameter in model.parameters() if id(parameter) not in inside]
+    if decay == 1:
+        layers = [[parameter for layer in layers for parameter in layer]]
+    groups = [Group(layer, factor * decay ** (len(layers) - number)) for number, layer in enumerate(layers)]
+    return [Group(head, 1.0), *groups] if head else groups
+
+
+def make_optimizer(
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]], train: OptimizerSettings
+) -> torch.optim.Optimizer:
     """Return the optimizer of the train settings: `optimizer`, `lr`, `weight_decay` and, for SGD, `momentum`."""
     name: str = train["optimizer"]
     lr, decay = train["lr"], train["weight_decay"]
@@ -45,13 +88,24 @@ def learning_rate(train: ScheduleSettings, steps_per_epoch: int) -> Callable[[in
     * `step`: lr, a tenth of it after the first of `step_epochs`, a hundredth after the second, and so on.
     * `constant`: lr.
 
+    With `warmup_epochs`, of n steps, the first n rates are step / (n + 1) of these, with steps counted from 1; those of
+    `one_cycle` rise in n steps in the place of 30 %.
+
     Parameters
     ----------
     train
-        The train settings: `schedule`, `lr`, `epochs`, `step_epochs`.
+        The train settings: `schedule`, `lr`, `epochs`, `step_epochs`, `warmup_epochs`.
     steps_per_epoch
         Batches per epoch.
     """
+    warmup = max(1, round(train["warmup_epochs"] * steps_per_epoch)) if train.get("warmup_epochs") else 0
+    rate = _scheduled(train, steps_per_epoch, warmup)
+    if not warmup or train["schedule"] == "one_cycle":
+        return rate
+    return lambda step: rate(step) * min(1.0, (step + 1) / (warmup + 1))
+
+
+def _scheduled(train: ScheduleSettings, steps_per_epoch: int, warmup: int) -> Callable[[int], float]:
     name: str = train["schedule"]
     peak = train["lr"]
     steps = train["epochs"] * steps_per_epoch
@@ -64,7 +118,7 @@ def learning_rate(train: ScheduleSettings, steps_per_epoch: int) -> Callable[[in
         return lambda step: peak * (1 + math.cos(math.pi * step / steps)) / 2
     if name == "one_cycle":
         start = peak / START_DIVISOR
-        top = max(WARM_UP * steps - 1, 0.0)
+        top = max((warmup or WARM_UP * steps) - 1, 0.0)
 
         def one_cycle(step: int) -> float:
             if step < top:

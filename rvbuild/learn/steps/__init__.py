@@ -1,0 +1,1 @@
+"""The steps of a training: optimizer, learning rate, accumulated gradients, averaged weights, frozen encoder."""

@@ -1,0 +1,1 @@
+"""The engines that compute exported networks, without torch: onnxruntime and OpenVINO."""

@@ -1,0 +1,171 @@
+"""An exported network as a predictor: onnxruntime or OpenVINO computes it, without torch."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rvbuild import tasks
+from rvbuild.cores import thread_count
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.export.inputs import as_input, input_type
+from rvbuild.learn.model_files import ModelInfo
+from rvbuild.stages.engines.graph import Graph, Interface
+from rvbuild.stages.engines.onnx_runtime import OnnxRuntimeGraph
+from rvbuild.stages.engines.open_vino import OpenVinoGraph
+from rvbuild.stages.names import ENGINE_EXTRAS, ExportedEngine
+
+ONNX = "model.onnx"
+"""The file of an exported network."""
+
+METADATA = "rvbuild"
+"""The entry of the metadata that says how the output is read, as JSON."""
+
+_GRAPHS: Mapping[ExportedEngine, Callable[[Path, str], Graph]] = {
+    "onnxruntime": OnnxRuntimeGraph,
+    "openvino": OpenVinoGraph,
+}
+
+
+def is_installed(engine: str) -> bool:
+    """Tell whether the package of an engine is installed, without importing it; each has the name of its engine."""
+    return importlib.util.find_spec(engine) is not None
+
+
+def misfit(engine: ExportedEngine, info: ModelInfo) -> str:
+    """Return why an engine cannot compute a model; empty if it can."""
+    if engine == "openvino" and input_type(info.dtype) == "float64":
+        return f"OpenVINO computes in float32, which cannot hold the values of {info.dtype} imagery"
+    return ""
+
+
+class ExportedNetwork:
+    """A network that an engine computes; see `rvbuild.stages.predictor.Predictor`.
+
+    Images are computed one by one, on as many threads as may compute.
+
+    Parameters
+    ----------
+    graph
+        The graph, open in the engine.
+    engine
+        The engine, for messages.
+    info
+        The description of the model.
+    where
+        The file, for messages.
+    """
+
+    def __init__(self, graph: Graph, engine: ExportedEngine, info: ModelInfo, where: str) -> None:
+        self.info = info
+        self._graph, self._engine, self._where = graph, engine, where
+        self._portable = tasks.get(info.task).PORTABLE
+        self._reading = _reading(graph.metadata, where)
+        _require_interface(graph.interface, info, self._portable.output, where)
+        self._threads = ThreadPoolExecutor(thread_count(), "rvbuild-engine")
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Return a context: there is nothing to prepare."""
+        yield
+
+    def __call__(self, images: np.ndarray, valid: np.ndarray | None) -> Any:
+        """Predict one batch."""
+        return self.read(self.output(images, valid))
+
+    def output(self, images: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+        """Return the output of the graph for a batch.
+
+        Raises
+        ------
+        ModelError
+            The graph cannot be computed.
+        """
+        values = as_input(images, valid)
+        step = self._graph.at_once or len(values)
+        parts = [values[start : start + step] for start in range(0, len(values), step)]
+        try:
+            outputs = list((map if len(parts) == 1 else self._threads.map)(self._graph.run, parts))
+        except Exception as error:  # engines have their own exceptions, which share no base
+            raise ModelError(f"{self._where}: {self._engine} cannot compute it: {_line(error)}") from error
+        for output, part in zip(outputs, parts, strict=True):
+            if not isinstance(output, np.ndarray) or output.dtype != np.float32 or len(output) != len(part):
+                raise DataError(f"{self._where}: expected one array of float32 for each of {len(part)} images")
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def read(self, output: np.ndarray) -> Any:
+        """Return the predictions of a batch from the output of the graph."""
+        try:
+            side = self.info.chip_px
+            return self._portable.read(output, len(self.info.outputs), (side, side), self._reading)
+        except DataError as error:
+            raise DataError(f"{self._where}: {error}") from error
+
+
+def load_exported(
+    path: Path, info: ModelInfo, engine: ExportedEngine, device: str = "auto", where: str = ""
+) -> ExportedNetwork:
+    """Open an exported network, ready to predict.
+
+    Parameters
+    ----------
+    path
+        The `model.onnx`.
+    info
+        The description of the model.
+    engine
+        What computes it.
+    device
+        `predict.device`. "auto" is the CPU.
+    where
+        The file, for messages; default: the path.
+
+    Raises
+    ------
+    ModelError
+        The engine is not installed, or cannot open the file or use the device.
+    DataError
+        The file is no network of this model.
+    """
+    where = where or str(path)
+    if not is_installed(engine):
+        raise ModelError(f"{where}: needs the package {engine}: pip install 'rvbuild[{ENGINE_EXTRAS[engine]}]'")
+    if reason := misfit(engine, info):
+        raise ModelError(f"{where}: {reason}; use the engine onnxruntime or torch")
+    try:
+        graph = _GRAPHS[engine](path, device)
+    except ModelError:
+        raise
+    except Exception as error:  # engines have their own exceptions, which share no base
+        raise ModelError(f"{where}: {engine} cannot open it: {_line(error)}") from error
+    return ExportedNetwork(graph, engine, info, where)
+
+
+def _reading(metadata: Mapping[str, str], where: str) -> Mapping[str, Any]:
+    """Return how the output is read."""
+    try:
+        reading = json.loads(metadata.get(METADATA) or "")["reading"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        reading = None
+    if not isinstance(reading, dict):
+        raise DataError(f'{where}: is not written by `rvbuild bundle`: its metadata have no entry "{METADATA}"')
+    return reading
+
+
+def _require_interface(interface: Interface, info: ModelInfo, output: str, where: str) -> None:
+    """Raise a DataError unless the graph has the input and the output of such a model."""
+    expected = [("images", input_type(info.dtype), [info.bands, info.chip_px, info.chip_px])]
+    inputs, outputs = interface
+    if inputs != expected or outputs != [output]:
+        raise DataError(f"{where}: expected the input {expected[0]} and the output {output}; found {inputs}, {outputs}")
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]

@@ -1,0 +1,157 @@
+"""Exported networks in each engine: the same predictions for any number of threads and images, and no surprises."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.model_files import DESCRIPTION, read_info
+from rvbuild.stages import predictor
+from rvbuild.stages.engines import exported
+from rvbuild.stages.engines.exported import ExportedNetwork, is_installed, load_exported
+from rvbuild.stages.names import EXPORTED_ENGINES
+from rvbuild.tasks import get
+from tests.stages.test_without_torch import SCENE, TASKS, make_bundle
+
+pytestmark = pytest.mark.slow
+
+ENGINES = [
+    pytest.param(engine, marks=pytest.mark.skipif(not is_installed(engine), reason=f"{engine} is not installed"))
+    for engine in EXPORTED_ENGINES
+]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the extracted bundle of each task."""
+    folders = {}
+    for task in TASKS:
+        folder = tmp_path_factory.mktemp(task)
+        with zipfile.ZipFile(make_bundle(folder, task)) as archive:
+            archive.extractall(folder / "bundle")
+        folders[task] = folder / "bundle"
+    return folders
+
+
+def chips(task: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return chips of a scene, and which of their pixels are valid."""
+    side = TASKS[task][1]
+    places = [divmod(number * 7, 100 // side) for number in range(count)]
+    images = [SCENE[:, r % 3 * side : r % 3 * side + side, c * side : c * side + side] for r, c in places]
+    valid = np.random.default_rng(0).random((count, 3, side, side)) > 0.1
+    return np.stack(images), valid
+
+
+def opened(folder: Path, engine: Any, threads: int, monkeypatch: pytest.MonkeyPatch) -> ExportedNetwork:
+    monkeypatch.setenv("RVBUILD_THREADS", str(threads))
+    return load_exported(folder / "model.onnx", read_info(folder / DESCRIPTION), engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task", TASKS)
+def test_an_engine_predicts_as_torch_does(
+    task: str, engine: Any, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (images, valid) = bundles[task], chips(task, 5)
+    network = opened(folder, engine, 2, monkeypatch)
+    of_torch = predictor.load_predictor(folder / "model.safetensors", folder / "model.json", "cpu")
+    for known in (None, valid):
+        with of_torch.computing():
+            expected = of_torch(images, known)
+        given = network(images, known)
+        if task == "object_detection":
+            assert [len(chip.scores) for chip in given] == [len(chip.scores) for chip in expected]
+            assert sum(len(chip.scores) for chip in given) > 5
+        else:
+            np.testing.assert_allclose(given, expected, atol=1e-4)
+        portable = get(task).PORTABLE
+        wrong, count = portable.misses(given, portable.expected(expected))
+        assert not wrong and count
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task", TASKS)
+def test_neither_threads_nor_batches_change_a_bit(
+    task: str, engine: Any, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, valid = chips(task, 5)
+    alone = opened(bundles[task], engine, 1, monkeypatch)
+    expected = np.concatenate([alone.output(images[i : i + 1], valid[i : i + 1]) for i in range(5)])
+    for threads in (1, 3):
+        network = opened(bundles[task], engine, threads, monkeypatch)
+        assert network.output(images, valid).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_an_engine_cannot_open_is_told_in_one_line(engine: Any, bundles: dict[str, Path], tmp_path: Path) -> None:
+    folder = bundles["semantic_segmentation"]
+    info = read_info(folder / DESCRIPTION)
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes((folder / "model.onnx").read_bytes()[:-100])
+    with pytest.raises(ModelError, match=f"^B: {engine} cannot open it: .*$"):
+        load_exported(broken, info, engine, where="B")
+    with pytest.raises(ModelError, match=r'^predict.device: "cuda:0" was requested, but '):
+        load_exported(folder / "model.onnx", info, engine, "cuda:0")
+    with pytest.raises(DataError, match=r"expected the input \('images', 'float32', \[4, 16, 16\]\)"):
+        load_exported(folder / "model.onnx", dataclasses.replace(info, bands=4), engine)
+
+
+def test_openvino_leaves_wide_values_to_others(bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bundles["semantic_segmentation"]
+    info = dataclasses.replace(read_info(folder / DESCRIPTION), dtype="int32")
+    monkeypatch.setattr(exported, "is_installed", lambda engine: True)
+    message = (
+        "^B: OpenVINO computes in float32, which cannot hold the values of int32 imagery; "
+        "use the engine onnxruntime or torch$"
+    )
+    with pytest.raises(ModelError, match=message):
+        load_exported(folder / "model.onnx", info, "openvino", where="B")
+
+
+def test_an_engine_that_is_not_installed_says_how_to_get_it(
+    bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bundles["semantic_segmentation"]
+    monkeypatch.setattr(exported, "is_installed", lambda engine: False)
+    for engine, extra in (("openvino", "openvino"), ("onnxruntime", "onnx")):
+        with pytest.raises(ModelError, match=rf"^B: needs the package {engine}: pip install 'rvbuild\[{extra}\]'$"):
+            load_exported(folder / "model.onnx", read_info(folder / DESCRIPTION), engine, where="B")  # type: ignore[arg-type]
+
+
+def test_auto_is_the_first_engine_that_is_installed(bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    info = read_info(bundles["semantic_segmentation"] / DESCRIPTION)
+    monkeypatch.setattr(predictor, "has_torch", lambda: False)
+    for installed, expected in (
+        ({"onnxruntime", "openvino"}, "onnxruntime"),
+        ({"openvino"}, "openvino"),
+        (set(), "onnxruntime"),
+    ):
+        monkeypatch.setattr(predictor, "is_installed", installed.__contains__)
+        assert predictor.exported_engine("auto", info) == expected
+    monkeypatch.setattr(predictor, "has_torch", lambda: True)
+    assert predictor.exported_engine("auto", info) is None
+    assert predictor.exported_engine("openvino", info) == "openvino"
+
+
+@pytest.mark.skipif(not is_installed("openvino"), reason="openvino is not installed")
+def test_openvino_is_imported_without_what_reports_its_use(tmp_path: Path) -> None:
+    script = (
+        "import sys, threading\n"
+        "from rvbuild.stages.engines.open_vino import import_openvino\n"
+        "import_openvino().Core()\n"
+        "assert not [n for n in sys.modules if 'telemetry' in n or n.startswith('openvino.tools')], sys.modules\n"
+        "assert threading.active_count() == 1\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())
