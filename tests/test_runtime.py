@@ -17,8 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 WHOLE = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = tomli.loads((ROOT / "runtime" / "pyproject.toml").read_text())["project"]
 
-LEFT_OUT = {"doit", "jinja2", "markdown-it-py", "markupsafe", "torch", "torchvision"}
+LEFT_OUT = {"doit", "fsspec", "jinja2", "markdown-it-py", "markupsafe", "pillow", "torch", "torchvision"}
 """What only building needs."""
+
+OPTIONAL = {"fiona": "vectors", "rich": "progress"}
+"""What some predictions need, each by its extra."""
 
 
 def requirements(texts: list[str]) -> dict[str, str]:
@@ -28,9 +31,13 @@ def requirements(texts: list[str]) -> dict[str, str]:
 def test_it_needs_what_rvbuild_needs_without_torch_and_with_onnxruntime() -> None:
     whole = requirements(WHOLE["dependencies"])
     onnxruntime = requirements(WHOLE["optional-dependencies"]["onnx"])["onnxruntime"]
-    expected = {name: versions for name, versions in whole.items() if name not in LEFT_OUT}
+    expected = {name: versions for name, versions in whole.items() if name not in LEFT_OUT | OPTIONAL.keys()}
     assert requirements(RUNTIME["dependencies"]) == {**expected, "onnxruntime": onnxruntime}
     assert set(whole) >= LEFT_OUT
+    extras = RUNTIME["optional-dependencies"]
+    assert {name: requirements(extras[extra])[name] for name, extra in OPTIONAL.items()} == {
+        name: whole[name] for name in OPTIONAL
+    }
     assert (RUNTIME["requires-python"], RUNTIME["scripts"]) == (WHOLE["requires-python"], WHOLE["scripts"])
 
 

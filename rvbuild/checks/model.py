@@ -14,12 +14,15 @@ from rvbuild.errors import ModelError, RvbuildError
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state
+from rvbuild.learn.models.bands import least_bands
+from rvbuild.learn.models.earth import olmoearth
 from rvbuild.learn.models.expected import weights_of
 from rvbuild.learn.models.first_conv import adapt_bands
 from rvbuild.learn.models.timm_networks import require_weights
 from rvbuild.learn.models.weights import fetch, require_reachable
 from rvbuild.progress import Progress
 from rvbuild.project.networks import TIMM, TORCHVISION
+from rvbuild.project.networks.olmoearth import PREFIX as OLMOEARTH
 from rvbuild.stages.train.start import Start, made_for_bands, open_start, require_figures, take_weights
 
 LARGEST_PX = 256
@@ -80,7 +83,7 @@ def try_out(
                 bundle = _open(Path(path))
                 if bands and dtype is not None and normalize == "pretrained":
                     bundle.normalization(bands, dtype)
-                network, _ = take_weights(bundle, task, model, bands or 3, outputs, args, chip_px)
+                network, _ = take_weights(bundle, task, model, bands or least_bands(args), outputs, args, chip_px)
                 if bands and bands != bundle.info.bands and not made_for_bands(model, args):
                     adapt_bands(network, bands, trained=True)
             else:
@@ -88,7 +91,7 @@ def try_out(
                 network = models.build(
                     task,
                     model,
-                    bands=bands or 3,
+                    bands=bands or least_bands(args),
                     outputs=outputs,
                     args=args,
                     pretrained=pretrained,
@@ -113,6 +116,8 @@ def _fetch(model: str, args: Mapping[str, Any], progress: Progress) -> None:
     name = str(args.get("encoder", model))
     if name.startswith(TIMM):
         require_weights(name, download=True)
+    elif name.startswith(OLMOEARTH):
+        olmoearth.fetch(name)
     elif (entry := weights_of(name.removeprefix(TORCHVISION))) is not None:
         fetch(entry.url, progress.note)
 
@@ -121,6 +126,8 @@ def _require_reachable(model: str, args: Mapping[str, Any]) -> None:
     name = str(args.get("encoder", model))
     if name.startswith(TIMM):
         require_weights(name, download=False)
+    elif name.startswith(OLMOEARTH):
+        olmoearth.require_reachable(name)
     elif (entry := weights_of(name.removeprefix(TORCHVISION))) is not None:
         require_reachable(entry.url)
 

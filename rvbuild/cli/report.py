@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import json
+import shutil
 import sys
 import threading
 import time
@@ -230,12 +232,91 @@ class _Bar:
         self._report.line(f"         {self._label}: {message}")
 
 
+class OneLine(Plain):
+    """Lines as in `Plain`, above one line with what runs, for a terminal without the package rich."""
+
+    def __init__(self, several: bool, verbosity: int) -> None:
+        super().__init__(several, verbosity)
+        self._running: dict[int, _Count] = {}
+        self._shown_at = 0.0
+
+    def task(self, label: str) -> Progress:
+        """Show a count called `label`."""
+        count = _Count(self, label)
+        with self._lock:
+            self._running[id(count)] = count
+        return count
+
+    def begins(self, artifact: Artifact, decision: Decision) -> Progress:
+        """Return the progress of the artifact, of which only notes are shown."""
+        return _Notes(self, self.label(artifact))
+
+    def line(self, text: str) -> None:
+        """Print one line above."""
+        with self._lock:
+            self._clear()
+            echo(text, file=self._stream)
+            self._show()
+
+    def update(self) -> None:
+        """Show what runs, at most ten times a second."""
+        with self._lock:
+            if time.monotonic() - self._shown_at > _SHOW_EVERY_S:
+                self._clear()
+                self._show()
+
+    def close(self) -> None:
+        """Remove the line."""
+        with self._lock:
+            self._clear()
+            self._running.clear()
+
+    def _clear(self) -> None:
+        self._stream.write("\r\x1b[K")
+
+    def _show(self) -> None:
+        self._shown_at = time.monotonic()
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write(printable(", ".join(filter(None, map(str, self._running.values()))))[:width])
+        self._stream.flush()
+
+
+_SHOW_EVERY_S = 0.1
+
+
+class _Count:
+    """The progress of one task: `predict crowns.zip 3/10 images, 2.1/s`."""
+
+    def __init__(self, report: OneLine, label: str) -> None:
+        self._report, self._label = report, label
+        self._text, self._done, self._total, self._unit, self._began = "", 0, 0, "", 0.0
+
+    def __str__(self) -> str:
+        if not self._unit:
+            return self._label
+        seconds = time.monotonic() - self._began
+        rate = f", {self._done / seconds:.3g}/s" if self._done and seconds > 0 else ""
+        return f"{self._text} {self._done}/{self._total} {self._unit}{rate}"
+
+    def start(self, step: str, total: int, unit: str) -> None:
+        self._text = f"{self._label} {step}".strip()
+        self._done, self._total, self._unit, self._began = 0, total, unit, time.monotonic()
+        self._report.update()
+
+    def advance(self, n: int = 1) -> None:
+        self._done += n
+        self._report.update()
+
+    def note(self, message: str) -> None:
+        self._report.line(f"         {self._label}: {message}")
+
+
 def make(several: bool, verbosity: int, as_json: bool) -> Plain:
-    """Return the reporter of a command: plain on standard error with --json, bars on a terminal."""
+    """Return the reporter of a command: plain on standard error with --json, bars or one line on a terminal."""
     if as_json:
         return Plain(several, verbosity, sys.stderr)
     if verbosity >= 0 and sys.stdout.isatty():
-        return Bars(several, verbosity)
+        return OneLine(several, verbosity) if importlib.util.find_spec("rich") is None else Bars(several, verbosity)
     return Plain(several, verbosity)
 
 

@@ -21,6 +21,9 @@ SUFFIXES: Mapping[str, str] = {name: f".{name}" for name in FORMATS}
 DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
 """The OGR driver for a suffix; `rvbuild.geo.write.polygons` writes the other formats itself."""
 
+WRITES_LAYERS = "fiona"
+"""The package that writes the formats of OGR."""
+
 ABOUT = (
     "geojson (longitude and latitude, RFC 7946), gpkg (GeoPackage) or fgb (FlatGeobuf); the latter two in the CRS of "
     "the scene"

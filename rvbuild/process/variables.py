@@ -148,9 +148,7 @@ def problems(environ: Mapping[str, str]) -> list[str]:
 
 @functools.cache
 def _have_bundled_data() -> bool:
-    """Tell whether rasterio and fiona were installed with the tables of their own GDAL and PROJ."""
-    for package in ("rasterio", "fiona"):
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None or not Path(spec.origin).with_name("proj_data").is_dir():
-            return False
-    return True
+    """Tell whether rasterio, and fiona where it is installed, have the tables of their own GDAL and PROJ."""
+    specs = [spec for package in ("rasterio", "fiona") if (spec := importlib.util.find_spec(package)) is not None]
+    origins = [spec.origin for spec in specs]
+    return bool(origins) and all(origin and Path(origin).with_name("proj_data").is_dir() for origin in origins)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import rasterio.crs
@@ -18,7 +19,7 @@ from rvbuild.review import geopackage
 from rvbuild.review.shapes import area_of, rings_of
 from rvbuild.review.suspect import KINDS, Rings
 from rvbuild.review.table import PROPOSALS, in_pixels, placed
-from rvbuild.review.verdicts import LAYER, VERDICTS, cleaned
+from rvbuild.review.verdicts import LAYER, VERDICTS, Decision, cleaned
 
 _SAME_PX = 0.01
 """Points of an outline that differ by less have not been edited."""
@@ -67,8 +68,15 @@ class Accepted:
         return rings_of(shape)
 
 
-def read_accepted(path: Path) -> list[Accepted]:
+def read_accepted(path: Path, newer: Mapping[str, Decision] = MappingProxyType({})) -> list[Accepted]:
     """Return the accepted suspects of a GeoPackage or a GeoJSON, in the order of the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    newer
+        Decisions that count instead of those in the file, by id of the suspect.
 
     Raises
     ------
@@ -88,7 +96,8 @@ def read_accepted(path: Path) -> list[Accepted]:
         raise UsageError(f"{path}: expected the suspects of a review with verdicts, .gpkg or .geojson")
     accepted, wrong = [], []
     for row in rows:
-        verdict = cleaned(row.get("verdict"))
+        decision = newer.get(str(row.get("id")))
+        verdict = cleaned(row.get("verdict") if decision is None else decision.verdict)
         if verdict not in VERDICTS:
             wrong.append(f"{row.get('id')}: {row.get('verdict')!r}{nearest(verdict, VERDICTS)}")
         elif verdict == "accept":

@@ -106,7 +106,7 @@ def write_table(folder: Path, rows: Sequence[Row]) -> dict[str, Decision]:
         made = work / TABLE
         _write_layers(made, rows)
         if path.exists():
-            _renew(path, made)
+            _renew(path, made, verdicts.read_unsaved(folder))
         else:
             with geopackage.changed(made) as database:
                 _add_earlier(database)
@@ -233,8 +233,8 @@ def _add_earlier(database: sqlite3.Connection) -> None:
     )
 
 
-def _renew(path: Path, made: Path) -> None:
-    """Bring the rows of a table up to date with those of another, in one transaction."""
+def _renew(path: Path, made: Path, unsaved: Mapping[str, Decision]) -> None:
+    """Bring the rows of a table up to date with those of another, and take over verdicts, in one transaction."""
     with geopackage.read(made) as source:
         srs = source.execute("select * from gpkg_spatial_ref_sys").fetchall()
         tables = {name: geopackage.feature_table(source, made, name) for name in (LAYER, PROPOSALS)}
@@ -248,6 +248,10 @@ def _renew(path: Path, made: Path) -> None:
         database.execute("create temporary table now (id text primary key)")
         ids = {values["id"] for values, _ in content[LAYER]}
         database.executemany("insert into now values (?)", [(suspect_id,) for suspect_id in ids])
+        for key, decision in unsaved.items():
+            database.execute(
+                f"update {LAYER} set verdict = ?, note = ? where id = ?", (decision.verdict, decision.note, key)
+            )
         _keep_earlier(database)
         decided = {key for key, decision in verdicts.decisions(database).items() if decision.verdict}
         earlier = verdicts.decisions(database, EARLIER)
@@ -278,7 +282,7 @@ def _renew(path: Path, made: Path) -> None:
 
 def _keep_earlier(database: sqlite3.Connection) -> None:
     """Move what users have said about suspects that there are no more to the table of earlier verdicts."""
-    if not database.execute("select 1 from sqlite_master where name = ?", (EARLIER,)).fetchone():
+    if not verdicts.has_table(database, EARLIER):
         _add_earlier(database)
     columns = ", ".join(("id", *_EARLIER_COLUMNS))
     database.execute(

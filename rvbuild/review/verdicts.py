@@ -6,6 +6,7 @@ carries them over, see `rvbuild.review.table`.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -16,6 +17,9 @@ from rvbuild.review import geopackage
 LAYER = "suspects"
 EARLIER = "earlier_verdicts"
 """The table of verdicts about what is no longer suspected."""
+
+UNSAVED = "unsaved_verdicts.json"
+"""Beside the table: verdicts of the page that are not in it yet, by id of the suspect."""
 
 Verdict = Literal["", "accept", "reject"]
 """`accept`: the label is wrong, do what is proposed. `reject`: the label is right. Empty: not decided."""
@@ -54,6 +58,18 @@ def decisions(database: sqlite3.Connection, table: str = LAYER) -> dict[str, Dec
     return {str(key): _decision(verdict, note) for key, verdict, note in rows}
 
 
+def read_unsaved(folder: Path) -> dict[str, Decision]:
+    """Return the decisions that the page keeps beside the table until it can write them there, by id of the suspect.
+
+    They are newer than those of the table.
+    """
+    try:
+        content = json.loads((folder / UNSAVED).read_text(encoding="utf-8"))
+        return {str(key): Decision(str(verdict), str(note)) for key, (verdict, note) in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
 def _decision(verdict: object, note: object) -> Decision:
     return Decision(cleaned(verdict), "" if note is None else str(note))
 
@@ -79,7 +95,7 @@ def set_verdict(path: Path, suspect_id: str, verdict: Verdict, note: str | None 
     path
         `suspects.gpkg`.
     suspect_id
-        The id of a suspect.
+        The id of a suspect, also of one in the table of earlier verdicts.
     verdict
         One of `VERDICTS`; empty to take a verdict back.
     note
@@ -101,10 +117,27 @@ def set_verdict(path: Path, suspect_id: str, verdict: Verdict, note: str | None 
     if not path.exists():
         raise UsageError(f"{path}: there are no suspects yet; run `rvbuild review`")
     with geopackage.changed(path) as database:
-        row = database.execute(f"select verdict, note from {LAYER} where id = ?", (suspect_id,)).fetchone()
-        if row is None:
+        former = _set(database, LAYER, suspect_id, verdict, note)
+        if former is None and has_table(database, EARLIER):
+            former = _set(database, EARLIER, suspect_id, verdict, note)
+        if former is None:
             raise UsageError(f"{path}: there is no suspect {suspect_id!r}; run `rvbuild review` again")
-        former = _decision(*row)
-        kept = former.note if note is None else note
-        database.execute(f"update {LAYER} set verdict = ?, note = ? where id = ?", (verdict, kept, suspect_id))
     return former
+
+
+def _set(
+    database: sqlite3.Connection, table: str, suspect_id: str, verdict: Verdict, note: str | None
+) -> Decision | None:
+    """Set a verdict in a table; return the former one, None without a row."""
+    row = database.execute(f"select verdict, note from {table} where id = ?", (suspect_id,)).fetchone()
+    if row is None:
+        return None
+    former = _decision(*row)
+    kept = former.note if note is None else note
+    database.execute(f"update {table} set verdict = ?, note = ? where id = ?", (verdict, kept, suspect_id))
+    return former
+
+
+def has_table(database: sqlite3.Connection, name: str) -> bool:
+    """Tell whether there is a table."""
+    return database.execute("select 1 from sqlite_master where name = ?", (name,)).fetchone() is not None

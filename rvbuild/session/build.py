@@ -6,7 +6,6 @@ import contextlib
 import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
@@ -15,7 +14,6 @@ from rvbuild.engine.run import doit
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.machine import this_machine
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
-from rvbuild.engine.store import inside
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import ProjectError
 from rvbuild.files.budget import memory_bytes
@@ -23,11 +21,10 @@ from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
 from rvbuild.session import trust
+from rvbuild.session.executors import jobs_default
 from rvbuild.session.names import belongs
-from rvbuild.session.session import Session, jobs_default, may_run_rules, open_session
+from rvbuild.session.session import Session, may_run_rules, open_session
 from rvbuild.stages.names import on_request
-
-DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
 
 
 @dataclass(frozen=True)
@@ -249,15 +246,3 @@ def _require_files(session: Session, closure: Sequence[Artifact]) -> None:
         problems += missing_files(project, scenes, session.workspace.prints.is_known, builds=True, drafts=drafts)
     if problems:
         raise ProjectError(problems)
-
-
-def write_tracebacks(cache: Path, failed: Sequence[Outcome]) -> Path | None:
-    """Write the tracebacks of failures to a log in `cache` and return its path; None if there are none."""
-    texts = [f"{o.artifact.name}\n{o.detail}" for o in failed if o.detail]
-    if not texts:
-        return None
-    try:
-        inside.write(cache, "log/failures.txt", "\n".join(texts).encode("utf-8", "surrogateescape"))
-    except OSError:  # probably the full disk that the failures are about
-        return None
-    return cache / "log" / "failures.txt"

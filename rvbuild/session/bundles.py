@@ -11,7 +11,7 @@ from rvbuild import rules
 from rvbuild.engine.run.worker import Job
 from rvbuild.process import variables
 from rvbuild.progress import Progress
-from rvbuild.session.session import new_executor
+from rvbuild.session.executors import new_executor
 
 
 def verify_file(bundle: Path, progress: Progress, *, allow_code: bool = False, inline: bool = False) -> list[str]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild import rules
-from rvbuild.cores import cores
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.plan import Appeared, Plan
 from rvbuild.engine.run.questions import digest_runner, files_asker
-from rvbuild.engine.run.workers import Executor, Inline, Pool
+from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, nearest
 from rvbuild.process import variables
@@ -23,6 +22,7 @@ from rvbuild.rules import lock, own_rules
 from rvbuild.rules.common import name
 from rvbuild.rules.protocol import HasCode
 from rvbuild.session import trust as workspace_trust
+from rvbuild.session.executors import new_executor
 from rvbuild.session.names import belongs, stages_of
 from rvbuild.stages.names import ON_REQUEST, on_request
 
@@ -91,32 +91,6 @@ class Session:
 def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | None]:
     """Return the environment variables of stages; None for variables that are removed."""
     return {**variables.for_workers(os.environ), **rules.places(root, projects)}
-
-
-def new_executor(
-    environment: Mapping[str, str | None],
-    logs: Path,
-    preload: Sequence[str] = (),
-    jobs: int | None = None,
-    *,
-    inline: bool = False,
-) -> Executor:
-    """Return an executor of jobs: in this process one at a time, or in workers, by default one for each core.
-
-    Parameters
-    ----------
-    environment
-        Environment variables of the workers; None removes one.
-    logs
-        Directory for the output of workers.
-    preload
-        Modules that workers import before their first job.
-    jobs
-        Number of parallel jobs.
-    inline
-        Whether jobs run in this process.
-    """
-    return Inline(environment) if inline else Pool(environment, logs, preload, jobs or jobs_default())
 
 
 def make_executor(
@@ -221,8 +195,3 @@ def code_tags(task: str, workspace: Workspace) -> dict[str, str]:
 def code_of(rule: HasCode, project: Project, workspace: Workspace) -> str:
     """Return the digest of the code of a rule that is not locked."""
     return lock.code_of(rule, project.task, workspace.state)
-
-
-def jobs_default() -> int:
-    """Return the default number of artifacts that are built in parallel."""
-    return cores()

@@ -11,13 +11,12 @@ from typing import Any
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.run import doit
 from rvbuild.engine.run.execute import Builder
-from rvbuild.engine.run.outcome import Did, Outcome, Reporter
+from rvbuild.engine.run.outcome import Outcome, Reporter
 from rvbuild.engine.workspace import Workspace
 from rvbuild.project.model import Project
 from rvbuild.rules import data as rule
-from rvbuild.session.session import Session, code_tags, jobs_default, open_session
-
-DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
+from rvbuild.session.executors import jobs_default
+from rvbuild.session.session import Session, code_tags, open_session
 
 
 @contextlib.contextmanager

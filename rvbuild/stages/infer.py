@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NotRequired
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ import numpy.typing as npt
 from rvbuild import tasks
 from rvbuild.cores import thread_count
 from rvbuild.errors import DataError
-from rvbuild.geo.area.aoi import Aoi, open_aoi
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
@@ -38,6 +37,9 @@ from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
 from rvbuild.tasks.protocol import Merger
 from rvbuild.tasks.settings import InferSettings
+
+if TYPE_CHECKING:
+    from rvbuild.geo.area.aoi import Aoi
 
 
 class _Read(NamedTuple):
@@ -91,6 +93,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outp
     ModelError
         The model cannot be loaded, or is not the one that the project names.
     """
+    from rvbuild.geo.area.aoi import open_aoi  # imported late: images that bundles predict have no area, nor fiona
+
     files = {path.name: path for path in inputs["model"]}
     device, trained = settings["predict"]["device"], settings.get("trained")
     predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)

@@ -176,3 +176,19 @@ def test_plain_doit_reads_names_that_the_encoding_of_the_system_cannot_hold(tmp_
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     run = subprocess.run([sys.executable, "-m", "doit", "list"], cwd=tmp_path, env=environment, capture_output=True)
     assert "projects/größe.toml:2: project.task: expected" in run.stderr.decode()
+
+
+def test_without_rich_a_terminal_shows_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(report.importlib.util, "find_spec", lambda name: None)
+    reporter = report.make(False, 0, False)
+    task = reporter.task("predict m.zip")
+    task.start("", 3, "images")
+    reporter.line("built    predict:a")
+    task.advance(2)
+    task.note("a note")
+    reporter.close()
+    shown = capsys.readouterr().out
+    lines = [line.rpartition("\r\x1b[K")[2] for line in shown.split("\n")]
+    assert lines == ["built    predict:a", "         predict m.zip: a note", ""]
+    assert "predict m.zip 0/3 images" in shown and "predict m.zip 2/3 images, " in shown

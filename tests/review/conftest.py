@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def write_vector(tmp_path: Path) -> Callable[..., Path]:
 
     def write(name: str, features: list[tuple[Any, dict[str, Any]]], driver: str = "GPKG", **options: Any) -> Path:
         path = tmp_path / name
-        types = {str: "str", int: "int", float: "float"}
+        types = {str: "str", int: "int", float: "float", bool: "bool", date: "date"}
         schema = {
             "geometry": features[0][0].geom_type,
             "properties": {key: types[type(value)] for key, value in features[0][1].items()},

@@ -11,7 +11,7 @@ from rvbuild.review import geopackage
 from rvbuild.review.accepted import read_accepted
 from rvbuild.review.shapes import area_of, rings_of
 from rvbuild.review.table import GEOJSON, TABLE, placed, write_table
-from rvbuild.review.verdicts import set_verdict
+from rvbuild.review.verdicts import Decision, set_verdict
 from tests.review.conftest import GRID
 from tests.review.test_table import ids, rows
 
@@ -34,6 +34,12 @@ def test_accepted_ones_are_read_exactly(table):
     (of_geojson,) = read_accepted(table.parent / GEOJSON)
     assert of_geojson.outline(GRID) == rings_of(PROPOSED)
     assert of_geojson.digest == found.digest
+
+
+def test_newer_verdicts_count_instead_of_those_in_the_file(table):
+    newer = {ids(1)[0]: Decision("accept", ""), ids(2)[0]: Decision("reject", ""), ids(9)[0]: Decision("accept", "")}
+    assert [each.id for each in read_accepted(table, newer)] == ids(1)
+    assert [each.id for each in read_accepted(table)] == ids(2)
 
 
 def test_a_corrected_outline_counts(table):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sqlite3
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,45 @@ def test_each_kind_of_verdict_in_each_format(case):
     for height in (1.5, 0.0):
         assert after["records"][height][1] == before["records"][height][1]
     assert path.read_bytes() == original
+
+
+def surveyed(name):
+    """Return trees and cars with values that are the same in all trees, in all features, or in none."""
+    same = {"who": "ä", "year": 2019, "share": 0.1}
+    if name.endswith((".gpkg", ".shp")):
+        same["day"] = date(2019, 8, 31)
+    if name.endswith((".gpkg", ".fgb")):
+        same["sure"] = True
+    return [
+        (shapely.box(5 * number, 2, 5 * number + 4, 6), {"kind": kind, "number": number, **same, "note": note})
+        for number, (kind, note) in enumerate([("car", "x"), ("tree", "y"), ("tree", "y"), ("tree", "y"), ("car", "y")])
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.shp", "a.fgb", "a.geojson"])
+def test_a_new_feature_gets_what_all_of_its_class_have_in_common(name, tmp_path, write_vector, write_raster):
+    image = write_raster("image.tif", np.zeros((40, 60), dtype=np.uint8))
+    features = surveyed(name)
+    if name == "a.geojson":
+        features = [(shape, {**values, "tags": ["a", {"b": None}]}) for shape, values in features]
+        (tmp_path / name).write_text(json.dumps(geojson(*((*feature, None) for feature in features))))
+    else:
+        drivers = {"a.gpkg": "GPKG", "a.shp": "ESRI Shapefile", "a.fgb": "FlatGeobuf"}
+        write_vector(name, features, driver=drivers[name], encoding="UTF-8")
+    case = Case(tmp_path, image, [tmp_path / name], VECTOR)
+    with fiona.open(tmp_path / name) as layer:
+        expected = {**next(iter(layer)).properties, "kind": "tree", "number": None, "note": "y"}
+    # The trees that it is like may be gone, or cars now.
+    others = [case.verdict("spurious", case.place(5, 2, 9, 6)), case.verdict("class", case.place(10, 2, 14, 6), "car")]
+    (copy,) = case.apply(*others, case.verdict("missing", None, "tree", NEW))
+    with fiona.open(copy) as layer:
+        assert [dict(each.properties) for each in layer if each.properties["number"] is None] == [expected]
+    if name == "a.geojson":
+        assert json.loads(copy.read_text())["features"][-1]["properties"]["tags"] == ["a", {"b": None}]
+    cars = case.apply(case.verdict("missing", None, "car", NEW))
+    with fiona.open(cars[0]) as layer:
+        (new,) = [dict(each.properties) for each in layer if each.properties["number"] is None]
+    assert new == dict.fromkeys(expected) | {"kind": "car"}  # two cars are too few to tell
 
 
 def test_in_place_with_a_backup(case):

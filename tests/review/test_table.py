@@ -20,7 +20,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.review import geopackage
 from rvbuild.review.shapes import rings_of
 from rvbuild.review.table import GEOJSON, TABLE, Row, in_pixels, placed, write_table
-from rvbuild.review.verdicts import EARLIER, Decision, decisions, read_verdicts, set_verdict
+from rvbuild.review.verdicts import EARLIER, UNSAVED, Decision, decisions, read_verdicts, set_verdict
 from tests.review.conftest import GRID
 from tests.review.test_suspect import suspect
 
@@ -185,6 +185,21 @@ def test_verdicts_given_in_the_geojson_are_taken_over(tmp_path):
     path.write_text(json.dumps(content))
     assert write_table(tmp_path, rows(1, 2)) == {ids(1)[0]: Decision("", ""), ids(2)[0]: Decision("reject", "")}
     assert json.loads(path.read_text())["features"][1]["properties"]["verdict"] == "reject"
+
+
+def test_what_the_page_could_not_save_is_taken_over(tmp_path):
+    path, unsaved = tmp_path / TABLE, tmp_path / UNSAVED
+    write_table(tmp_path, rows(1, 2, 3))
+    set_verdict(path, ids(1)[0], "accept", "sure?")
+    waiting = {ids(1)[0]: ["reject", "no"], ids(2)[0]: ["accept", ""], ids(9)[0]: ["accept", ""]}
+    unsaved.write_text(json.dumps(waiting))
+    assert write_table(tmp_path, rows(2, 3)) == {ids(2)[0]: Decision("accept", ""), ids(3)[0]: Decision("", "")}
+    with geopackage.read(path) as database:
+        assert decisions(database, EARLIER) == {ids(1)[0]: Decision("reject", "no")}
+    assert json.loads(unsaved.read_text()) == waiting  # the page removes what it has saved
+    assert set_verdict(path, ids(1)[0], "accept") == Decision("reject", "no")
+    with geopackage.read(path) as database:
+        assert decisions(database, EARLIER) == {ids(1)[0]: Decision("accept", "no")}
 
 
 def test_a_scene_in_another_crs_gets_a_new_table_crs(tmp_path):

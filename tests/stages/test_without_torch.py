@@ -1,17 +1,20 @@
-"""Prediction in a process that cannot import torch: all tasks, and the same files as with torch."""
+"""Prediction in an environment of rvbuild-runtime, without torch: all tasks, and the same files as with torch."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
+import venv
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import tomli
 import torch
+from packaging.requirements import Requirement
 
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import save_model
@@ -19,29 +22,50 @@ from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
 from rvbuild.stages.bundle import write as bundle
 from rvbuild.stages.bundle.predict import predict_images
-from tests.stages.sample_bundles import LOG, PORTABLE
-from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_raster
+from tests.stages.sample_bundles import LOG, PORTABLE, pack
+from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
-BLOCKED = """
-import importlib.abc, sys
+ROOT = Path(__file__).resolve().parents[2]
+RUNTIME = tomli.loads((ROOT / "runtime" / "pyproject.toml").read_text())["project"]
 
-class Blocker(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "torchvision", "onnx", "onnxscript"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+MOST_MB = 285
+"""Of all files but bytecode. Bytecode of what predictions import adds 15 MB, that of all modules 38 MB."""
 
-sys.meta_path.insert(0, Blocker())
-from importlib import util
-find = util.find_spec
-util.find_spec = lambda name, *rest: None if name in ("torch", "torchvision", "onnx") else find(name, *rest)
-from rvbuild.cli import main
-sys.argv[0] = "rvbuild"
-status = main()
-assert not {"torch", "torchvision"} & {name for name, module in sys.modules.items() if module is not None}
-sys.exit(status)
-"""
+
+def distributions(requirements: list[str]) -> dict[str, metadata.Distribution]:
+    """Return the distributions that requirements name here, and all that these need."""
+    found: dict[str, metadata.Distribution] = {}
+    pending = [Requirement(text) for text in requirements]
+    while pending:
+        requirement = pending.pop()
+        if requirement.name in found or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        found[requirement.name] = distribution = metadata.distribution(requirement.name)
+        pending += map(Requirement, distribution.requires or ())
+    return found
+
+
+def sizes(distribution: metadata.Distribution) -> int:
+    """Return the size of the files of a distribution without bytecode, in bytes."""
+    files = [Path(str(file.locate())) for file in distribution.files or () if file.suffix != ".pyc"]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that holds rvbuild and what rvbuild-runtime needs, and nothing else."""
+    folder = tmp_path_factory.mktemp("runtime")
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "rvbuild").symlink_to(ROOT / "rvbuild")
+    for distribution in distributions(RUNTIME["dependencies"]).values():
+        for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(distribution.locate_file(top))))
+    return folder / "bin" / "python"
+
 
 BOXES = {"boxes": "geojson", "score_thresh": 0.3, "merge_thresh": 0.5}
 TASKS: dict[str, tuple[str, int, dict[str, Any], dict[str, Any]]] = {
@@ -89,18 +113,16 @@ def make_bundle(folder: Path, task: str) -> Path:
     return folder / "packed" / "bundle.zip"
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", BLOCKED, *words, "--inline"], capture_output=True, text=True, check=False
-    )
+def run(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([python, "-m", "rvbuild", *words], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_bundle_predicts_without_torch(task: str, tmp_path: Path) -> None:
+def test_a_bundle_predicts_without_torch(task: str, tmp_path: Path, environment: Path) -> None:
     path = make_bundle(tmp_path, task)
     scene = write_raster(tmp_path / "scene.tif", SCENE)
     predict_images(path, [scene], tmp_path / "torch", Silent())
-    done = run("predict", str(path), str(scene), "-o", str(tmp_path / "onnx"))
+    done = run(environment, "predict", str(path), str(scene), "-o", str(tmp_path / "onnx"))
     assert done.returncode == 0, done.stdout + done.stderr
     one, other = tmp_path / "torch/scene", tmp_path / "onnx/scene"
     assert sorted(p.name for p in one.iterdir()) == sorted(p.name for p in other.iterdir())
@@ -112,10 +134,34 @@ def test_a_bundle_predicts_without_torch(task: str, tmp_path: Path) -> None:
     for name in ("cells.json", "detections.json"):
         if (one / name).is_file():
             assert_close(json.loads((one / name).read_text()), json.loads((other / name).read_text()))
-    verified = run("bundle", "--verify", str(path))
+    (made,) = json.loads((tmp_path / "onnx/manifest.json").read_text())["predictions"]
+    assert made["engine"] == "onnxruntime" and "torch" not in made["versions"]
+    verified = run(environment, "bundle", "--verify", str(path))
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "torch is left out: it is not installed" in verified.stdout
     assert "the self-test passes with onnxruntime" in verified.stdout
+
+
+def test_the_environment_is_small_and_lacks_what_only_building_needs(environment: Path) -> None:
+    absent = ["torch", "torchvision", "onnx", "fiona", "PIL", "fsspec", "jinja2", "doit", "rich"]
+    check = f"from importlib.util import find_spec; print([name for name in {absent} if find_spec(name)])"
+    done = subprocess.run([environment, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    own = sum(p.stat().st_size for p in (ROOT / "rvbuild").rglob("*") if p.is_file() and p.suffix != ".pyc")
+    total = own + sum(map(sizes, distributions(RUNTIME["dependencies"]).values()))
+    assert 100 < total / 1e6 < MOST_MB
+
+
+def test_vectors_of_ogr_say_what_they_need(tmp_path: Path, environment: Path) -> None:
+    path = pack(tmp_path, write_model(tmp_path / "model"), onnx=True, vectors=[GEOPACKAGE])
+    scene = write_raster(tmp_path / "scene.tif", SCENE)
+    done = run(environment, "predict", str(path), str(scene), "-o", str(tmp_path / "out"))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "writes .gpkg files, which needs the package fiona: pip install 'rvbuild-runtime[vectors]'" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+GEOPACKAGE = {"class": "car", "format": "gpkg", "min_area_units": 1.0, "simplify_px": 0.0, "denoise_px": 2}
 
 
 def assert_close(one: Any, other: Any) -> None:
@@ -134,7 +180,7 @@ def assert_close(one: Any, other: Any) -> None:
         assert one == other
 
 
-def test_projects_say_that_they_need_torch(tmp_path: Path) -> None:
-    done = run("build", str(tmp_path / "p.toml"))
+def test_projects_say_that_they_need_torch(tmp_path: Path, environment: Path) -> None:
+    done = run(environment, "build", str(tmp_path / "p.toml"))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "build: projects need torch, which is not installed; rvbuild-runtime only predicts" in done.stderr

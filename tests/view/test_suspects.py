@@ -17,9 +17,9 @@ from rvbuild.errors import DataError, UsageError
 from rvbuild.review import geopackage
 from rvbuild.review.suspect import Source, Suspect, write_suspects
 from rvbuild.review.table import TABLE, Row, write_table
-from rvbuild.review.verdicts import Decision, read_verdicts, set_verdict
+from rvbuild.review.verdicts import EARLIER, UNSAVED, Decision, decisions, read_verdicts, set_verdict
 from rvbuild.view.readers import Memo
-from rvbuild.view.reviewing.deciding import UNSAVED, Verdicts
+from rvbuild.view.reviewing.deciding import Verdicts
 from rvbuild.view.reviewing.suspects import review_folder, suspects_json
 
 from .conftest import Results
@@ -125,6 +125,17 @@ def test_a_verdict_waits_for_a_program_that_locks_the_table(
     assert told == ["changed"]
     assert read_verdicts(folder / TABLE)[A].verdict == "reject"
     assert verdicts.decided().unsaved == frozenset()
+
+
+def test_a_verdict_that_waits_survives_a_review_that_suspects_the_label_no_more(
+    pixels: Results, folder: Path, verdicts: Verdicts
+) -> None:
+    (folder / UNSAVED).write_text(f'{{"{A}": ["accept", "sure"]}}')
+    write_table(folder, [Row(SUSPECTS[1], pixels.grid, "data/c.geojson", None, "0", "00")])
+    assert verdicts.save() == ""
+    assert not (folder / UNSAVED).exists()
+    with geopackage.read(folder / TABLE) as database:
+        assert decisions(database, EARLIER) == {A: Decision("accept", "sure")}
 
 
 def test_a_verdict_waits_for_a_table_that_is_gone(pixels: Results, folder: Path, verdicts: Verdicts) -> None:

@@ -16,10 +16,12 @@ from rvbuild.cli.commands import suggest
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.outcome import Did, Outcome
+from rvbuild.engine.run.failures import write_tracebacks
+from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
+from rvbuild.project.tasks import SPECS
 from rvbuild.session import bundles, seals
-from rvbuild.session.build import DONE, Order, Planned, planned, write_tracebacks
+from rvbuild.session.build import Order, Planned, planned
 from rvbuild.session.headline import headline
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import Session
@@ -134,9 +136,13 @@ def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence
 
 
 def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:
-    """Return the main metric of each project whose evaluation is among the outputs."""
+    """Return the main metric of each project whose evaluation is among the outputs, or why its draft has none."""
     lines = []
     for project in session.projects:
+        spec = SPECS[project.task]
+        if not spec.drafted and any(path.startswith(f"cache/{project.name}/draft/") for path in outputs):
+            why = f"a draft of {spec.about} is a map of where objects are; it is not evaluated"
+            lines.append(f"  {project.name}: {why}" if len(session.projects) > 1 else f"  {why}")
         for folder in ("eval", "draft"):
             path = f"cache/{project.name}/{folder}/eval.json"
             text = headline(project, session.workspace.root / path) if path in outputs else None

@@ -7,11 +7,11 @@ from typing import Any
 
 from rvbuild.cli import report
 from rvbuild.cli.terminal import echo
-from rvbuild.engine.run.outcome import Did
+from rvbuild.engine.run.outcome import DONE, Did
 from rvbuild.engine.workspace import locked
 from rvbuild.session import trust as workspace_trust
 from rvbuild.session.projects import load_all, project_paths, require_files
-from rvbuild.session.surveys import DONE, read, surveys
+from rvbuild.session.surveys import read, surveys
 from rvbuild.units import area_text
 
 

@@ -7,20 +7,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from rvbuild.cli import report
-from rvbuild.cli.commands import status as status_command
-from rvbuild.cli.commands.build import outcomes_json
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.outcome import Did, Outcome
+from rvbuild.engine.run.failures import write_tracebacks
+from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
 from rvbuild.process import variables
-from rvbuild.session.build import DONE, write_tracebacks
-from rvbuild.session.predicting.plan import Planned
 from rvbuild.session.predicting.predict import Order, Prepared, prepared
-from rvbuild.session.status import ArtifactStatus
 from rvbuild.stages.names import Engine
+
+if TYPE_CHECKING:
+    from rvbuild.session.predicting.plan import Planned
+    from rvbuild.session.status import ArtifactStatus
 
 _SHOWN = 4
 """Maximum number of results that are listed at the end."""
@@ -64,6 +65,8 @@ def predict_bundle(
     finally:
         reporter.close()
     if as_json:
+        from rvbuild.cli.commands.build import outcomes_json  # imported late: it imports what reads projects
+
         report.print_json(outcomes_json(outcomes), report.one_a_line)
     elif verbosity >= 0:
         echo("\n".join(lines))
@@ -71,6 +74,8 @@ def predict_bundle(
 
 
 def _dry_run(work: Prepared, verbosity: int, as_json: bool) -> int:
+    from rvbuild.cli.commands import status as status_command  # imported late, as above
+
     rows = [_row(planned) for planned in work.planned]
     if as_json:
         report.print_json(status_command.document(rows), report.one_a_line)
@@ -81,6 +86,8 @@ def _dry_run(work: Prepared, verbosity: int, as_json: bool) -> int:
 
 
 def _row(planned: Planned) -> ArtifactStatus:
+    from rvbuild.session.status import ArtifactStatus
+
     artifact, record = planned.artifact, planned.facts.record
     return ArtifactStatus(
         artifact.project,

@@ -66,6 +66,8 @@ def _apply(
         say(f"  {line}")
     if len(applied.lines) > len(shown):
         say(f"  … and {len(applied.lines) - len(shown):,} more (-v lists all)")
+    if applied.unsaved:
+        say(f"{counted(applied.unsaved, 'verdict')} of unsaved_verdicts.json, beside {verdicts.name}, counted as well")
     if applied.already:
         say(f"{counted(len(applied.already), 'verdict')} already applied")
     if applied.written is None:

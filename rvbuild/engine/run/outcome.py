@@ -26,6 +26,10 @@ class Did(enum.Enum):
     """A dependency failed, or the run stopped before its turn."""
 
 
+DONE = (Did.BUILT, Did.RESTORED, Did.FRESH)
+"""What a run did with an artifact that is up to date now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of an artifact in this run."""

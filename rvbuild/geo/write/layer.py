@@ -50,7 +50,7 @@ def write_layer(
 def rewrite_layer(
     path: Path,
     change: Mapping[int, tuple[Mapping[str, object], object | None] | None],
-    added: Sequence[tuple[Mapping[str, object], object]],
+    added: Sequence[tuple[Mapping[str, object], object, Mapping[str, int]]],
     **options: str,
 ) -> None:
     """Write the only layer of a file anew, with the same schema and CRS, in the order that it has.
@@ -63,7 +63,8 @@ def rewrite_layer(
         By the place of a feature, from 0: values to set and a new geometry, or None for the one it has; None alone to
         leave the feature out.
     added
-        Values and geometry of new features; their other values are null.
+        Of each new feature: values; the geometry; and by the names of attributes, the place of a feature whose value it
+        gets. Other values are null.
     options
         Of the driver for layers.
 
@@ -77,8 +78,11 @@ def rewrite_layer(
         with fiona.open(path) as source:
             schema, driver, name, wkt = source.schema, source.driver, source.name, source.crs_wkt
             records: list[dict[str, object]] = []
+            taken = {place: dict[str, object]() for _, _, places in added for place in places.values()}
             for place, record in enumerate(source):
                 values, geometry = dict(record.properties), record.geometry
+                if place in taken:
+                    taken[place] = dict(values)
                 if place in change:
                     edit = change[place]
                     if edit is None:
@@ -86,8 +90,9 @@ def rewrite_layer(
                     values |= edit[0]
                     geometry = geometry if edit[1] is None else shapely.geometry.mapping(edit[1])
                 records.append({"type": "Feature", "properties": values, "geometry": geometry})
-        for values_of_new, shape in added:
-            values = {**dict.fromkeys(schema["properties"]), **values_of_new}
+        for values_of_new, shape, places in added:
+            others = {attribute: taken[place][attribute] for attribute, place in places.items()}
+            values = {**dict.fromkeys(schema["properties"]), **others, **values_of_new}
             records.append({"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(shape)})
         with (
             fiona.Env(**DETERMINISTIC_ENVIRONMENT),

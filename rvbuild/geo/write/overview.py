@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
 
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
@@ -88,4 +87,6 @@ def lay_over(picture: Picture, overlay: Overlay) -> Picture:
 
 def write_jpeg(path: Path, picture: Picture) -> None:
     """Write a picture as JPEG, with the same bytes each time."""
+    from PIL import Image as Pillow  # imported late: predictions need no pictures
+
     Pillow.fromarray(np.ascontiguousarray(picture)).save(path, format="JPEG", quality=QUALITY)

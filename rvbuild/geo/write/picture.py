@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from rvbuild.geo.classes import Classes, names, palette
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) red, green, blue."""
@@ -95,6 +97,8 @@ def blend(picture: Picture, labels: NDArray[np.uint8], classes: Classes, share: 
 
 def resized(picture: Picture, size_px: int) -> Picture:
     """Return a picture at `size_px` square, averaged where it shrinks."""
+    from PIL import Image  # imported late: predictions need no pictures
+
     image = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(image.resize((size_px, size_px), Image.Resampling.BOX))
 
@@ -110,6 +114,8 @@ def draw_boxes(
     picture: Picture, boxes: NDArray[np.floating], ids: NDArray[np.integer], classes: Classes, width_px: int = 1
 ) -> Picture:
     """Return a picture with boxes, (N, 4) x0, y0, x1, y1 in its pixels, in the colours of their class ids (N,)."""
+    from PIL import Image, ImageDraw
+
     image = Image.fromarray(np.ascontiguousarray(picture))
     pen, colors = ImageDraw.Draw(image), palette(classes)
     for (x0, y0, x1, y1), class_id in zip(np.asarray(boxes).tolist(), np.asarray(ids).tolist(), strict=True):
@@ -143,6 +149,8 @@ def contact_sheet(
     columns
         Pairs in a row.
     """
+    from PIL import Image
+
     columns = max(1, min(columns, len(chips)))
     rows = -(-len(chips) // columns)
     pair_px = 2 * tile_px + _GAP_PX
@@ -187,6 +195,8 @@ def _entry_px(label: str) -> int:
 
 
 def _draw_legend(sheet: Image.Image, lines: Sequence[Sequence[int]], classes: Classes, top: int) -> None:
+    from PIL import ImageDraw
+
     draw = ImageDraw.Draw(sheet)
     labels, colors = names(classes), palette(classes)
     for line in lines:

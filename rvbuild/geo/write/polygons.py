@@ -22,7 +22,6 @@ from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.vector.lonlat import to_lon_lat
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.buildings import outlines
-from rvbuild.geo.write.layer import write_layer
 from rvbuild.geo.write.measures import mean_scores, sizes
 from rvbuild.geo.write.qgis import write_vector_style
 from rvbuild.settings.predict import VectorSettings
@@ -218,6 +217,8 @@ def write_features(
         The type of the geometries.
     """
     if path.suffix in DRIVERS:
+        from rvbuild.geo.write.layer import write_layer  # imported late: GeoJSON needs no fiona
+
         moved = shapely.orient_polygons(_to_map(geometries, grid))
         write_layer(path, moved, properties, fields, geometry=geometry, crs=grid.crs)
     else:

@@ -19,6 +19,7 @@ from rvbuild.learn.models import (
     unet,
     user,
 )
+from rvbuild.learn.models.bands import ARGUMENTS, with_names
 from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.settings.train import Arguments
 
@@ -83,6 +84,8 @@ def build(
     """
     if ":" in name:
         return user.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, code=code)
+    bands = with_names(bands, args, pretrained)
+    args = {key: value for key, value in args.items() if key not in ARGUMENTS}
     chosen = _with_encoder(task, name, args)
     if chosen is not None:
         network: nn.Module = chosen.build(

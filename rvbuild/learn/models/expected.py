@@ -14,7 +14,7 @@ from rvbuild.learn.models import (
     torchvision_detection,
     torchvision_segmentation,
 )
-from rvbuild.project.networks import TIMM, TORCHVISION
+from rvbuild.project.networks import TIMM, TORCHVISION, olmoearth
 from rvbuild.settings.train import Arguments
 
 Figures = tuple[tuple[float, ...], tuple[float, ...]]
@@ -43,6 +43,11 @@ def expected(name: str, args: Arguments | None = None) -> Figures:
     name = str((args or {}).get("encoder", name))
     if name.startswith(TIMM):
         return timm_networks.figures(name)
+    if name.startswith(olmoearth.PREFIX):
+        raise ModelError(
+            "train.normalize: OlmoEarth's encoders take imagery that is normalised by its own statistics, as "
+            '"auto" does; remove the key'
+        )
     name = name.removeprefix(TORCHVISION)
     entry = weights_of(name)
     if entry is None:

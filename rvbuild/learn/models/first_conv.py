@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
+from rvbuild.learn.models.bands import taken
 
 
 def first_conv(model: nn.Module) -> tuple[str, nn.Conv2d]:
@@ -21,28 +22,30 @@ def adapt_bands(model: nn.Module, bands: int, *, trained: bool) -> None:
 
     Raster Vision's rules. With trained weights and more bands, the further bands get a convolution of their own with
     new weights, and its result is added; that sum is one convolution with both kernels side by side, and is stored as
-    such. With fewer bands, the first kernels are kept. Without trained weights the convolution is new.
+    such. With fewer bands, the first kernels are kept. Without trained weights the convolution is new. Bands with names
+    get the kernels of the bands of these names.
 
     Parameters
     ----------
     model
         Takes some number of bands, usually 3.
     bands
-        The number of bands wanted.
+        The number of bands wanted; `rvbuild.learn.models.bands.Bands` if their names are known.
     trained
         Whether the first convolution holds trained weights that should be kept.
     """
     name, old = first_conv(model)
-    if old.in_channels == bands:
+    kept = taken(bands, old.in_channels) if trained else {}
+    if old.in_channels == bands and all(place == source for place, source in kept.items()) and len(kept) in (0, bands):
         return
     new = _conv_like(old, bands)
     if trained:
-        kept = min(bands, old.in_channels)
+        further = [place for place in range(bands) if place not in kept]
         with torch.no_grad():
-            if bands > kept:
+            if further:
                 # Weights of the extra bands as in a convolution of these alone: their scale depends on its fan-in.
-                new.weight[:, kept:] = _conv_like(old, bands - kept).weight
-            new.weight[:, :kept] = old.weight[:, :kept]
+                new.weight[:, further] = _conv_like(old, len(further)).weight
+            new.weight[:, [*kept]] = old.weight[:, [*kept.values()]]
             if old.bias is not None and new.bias is not None:
                 new.bias.copy_(old.bias)
     parent, _, child = name.rpartition(".")
@@ -50,7 +53,7 @@ def adapt_bands(model: nn.Module, bands: int, *, trained: bool) -> None:
 
 
 def _conv_like(conv: nn.Conv2d, bands: int) -> nn.Conv2d:
-    new = nn.Conv2d(bands, conv.out_channels, 1, bias=conv.bias is not None, padding_mode=conv.padding_mode)
+    new = nn.Conv2d(int(bands), conv.out_channels, 1, bias=conv.bias is not None, padding_mode=conv.padding_mode)
     new.kernel_size, new.stride, new.padding, new.dilation = conv.kernel_size, conv.stride, conv.padding, conv.dilation
     new.weight = nn.Parameter(conv.weight.new_empty((conv.out_channels, bands, *conv.kernel_size)))
     new.reset_parameters()

@@ -25,8 +25,11 @@ from torch.nn import functional
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.models import timm_networks
+from rvbuild.learn.models.bands import Bands
+from rvbuild.learn.models.earth import olmoearth
 from rvbuild.learn.models.first_conv import adapt_bands
 from rvbuild.project.networks import TIMM, TORCHVISION
+from rvbuild.project.networks import olmoearth as olmoearth_names
 
 STRIDES = (2, 4, 8, 16, 32)
 
@@ -117,7 +120,7 @@ def make_pyramid(
     Parameters
     ----------
     name
-        `timm/NAME` or `torchvision/NAME`.
+        `timm/NAME`, `torchvision/NAME` or `olmoearth/NAME`.
     bands, chip_px
         Of the imagery; the side of chips only matters to networks that are made for one.
     output_stride
@@ -132,6 +135,9 @@ def make_pyramid(
     """
     if name.startswith(TIMM):
         return _of_timm(name, bands, chip_px, output_stride, pretrained, note)
+    if name.startswith(olmoearth_names.PREFIX):
+        model, channels, stride = olmoearth.make(name, bands, chip_px, pretrained, note)
+        return Pyramid(model, bands, [channels], [stride], output_stride=output_stride)
     return _of_torchvision(name.removeprefix(TORCHVISION), bands, output_stride, pretrained, note)
 
 
@@ -164,7 +170,7 @@ def _of_torchvision(
         net = classifiers.bare(name)
         adapt_bands(net, bands, trained=False)
     else:
-        net = classifiers.bare(name, pretrained, note)
+        net = classifiers.bare(name, pretrained, note, any_bands=isinstance(bands, Bands))
         adapt_bands(net, bands, trained=True)
     model = Layers(net)
     return Pyramid(model, bands, model.channels, model.strides, output_stride=output_stride)

@@ -36,7 +36,8 @@ _OUTPUT_STRIDES = {"deeplabv3": 8, "deeplabv3plus": 16, "pan": 16}
 _DEPTHS = {"pspnet": 3}
 """Of the decoders that look at fewer levels than five."""
 
-_WHOLE = ("encoder.", "decoder.", "segmentation_head.")
+_WHOLE = "segmentation_head."
+"""How names of tensors begin that only a whole model has: foundation models have encoders and decoders of their own."""
 
 
 class EncoderDecoder(nn.Module):
@@ -84,7 +85,7 @@ def build(
     if problem := encoder_problem(encoder):
         raise ModelError(f"train.encoder: {problem}")
     state = read_weights(pretrained) if isinstance(pretrained, Path) else {}
-    whole = any(key.startswith(_WHOLE[1:]) for key in state)
+    whole = any(key.startswith(_WHOLE) for key in state)
     smp = _require(name)
     pyramid = make_pyramid(
         encoder,

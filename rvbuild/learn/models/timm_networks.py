@@ -6,7 +6,7 @@ import http.client
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
+from rvbuild.learn.models.bands import Bands, bands_in, taken
+from rvbuild.learn.models.first_conv import first_conv
 from rvbuild.learn.models.matching import match
 from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED, State, load_state, read_weights
 from rvbuild.project.networks import EXTRA, TIMM
@@ -123,12 +125,22 @@ def make(
         if not find(name).weights:
             note(f"{name} has no pretrained weights: it starts from random ones")
             return model, side
-        state = _with_own_weights(timm, with_weights(name), sized).state_dict()
+        state, of_weights = _with_own_weights(timm, with_weights(name), sized).state_dict(), _BANDS
     else:
-        # The weights are those of the whole network, for three bands: its features have other names.
+        # The weights are those of the whole network: its features have other names.
         whole = timm.create_model(short, pretrained=False, in_chans=_BANDS, **sized)
-        state = _from_file(whole, pretrained, note)
-    _transfer(model, state, bands, name, note)
+        content = read_weights(pretrained)
+        of_weights = bands_in(content, first_conv(whole)[1]) if isinstance(bands, Bands) else _BANDS
+        if of_weights != _BANDS:
+            whole = timm.create_model(short, pretrained=False, in_chans=of_weights, **sized)
+        state = _from_file(whole, content, pretrained, note)
+    kernels: frozenset[str] = frozenset()
+    if isinstance(bands, Bands):
+        with torch.device("meta"):
+            other = timm.create_model(short, pretrained=False, in_chans=bands + 1, **options)
+        shapes = {key: value.shape for key, value in other.state_dict().items()}
+        kernels = frozenset(key for key, value in model.state_dict().items() if value.shape != shapes[key])
+    _transfer(model, state, bands, of_weights, kernels, name, note)
     return model, side
 
 
@@ -195,9 +207,8 @@ def _not_downloaded(name: str, error: Exception) -> ModelError:
     )
 
 
-def _from_file(whole: nn.Module, path: Path, note: Callable[[str], None]) -> State:
+def _from_file(whole: nn.Module, state: State, path: Path, note: Callable[[str], None]) -> State:
     """Return the tensors of a file under the names that they have in a whole network."""
-    state = read_weights(path)
     # timm renames the tensors of other sources, and resizes position embeddings.
     convert = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
@@ -209,21 +220,41 @@ def _from_file(whole: nn.Module, path: Path, note: Callable[[str], None]) -> Sta
     return match(whole.state_dict(), state, path, note)
 
 
-def _transfer(model: nn.Module, state: State, bands: int, name: str, note: Callable[[str], None]) -> None:
-    """Load the tensors of a whole network for three bands into one for any, or into its features, in place."""
+def _transfer(
+    model: nn.Module,
+    state: State,
+    bands: int,
+    of_weights: int,
+    kernels: Container[str],
+    name: str,
+    note: Callable[[str], None],
+) -> None:
+    """Load the tensors of a whole network into one for other bands, or into its features, in place.
+
+    Parameters
+    ----------
+    model, state
+        The network, and the tensors.
+    bands, of_weights
+        Of the network, and of the tensors.
+    kernels
+        The names of tensors that have a part for each band, whether or not shapes differ.
+    name, note
+        What `note` is told is about this network.
+    """
     own = model.state_dict()
     known = {_plain(key): value for key, value in state.items()}
-    taken: State = {}
+    loaded: State = {}
     for key, value in own.items():
         found = known.get(_plain(key.removeprefix("model.")))
-        if found is None or _plain(key) in taken:
+        if found is None or _plain(key) in loaded:
             continue
-        if found.shape == value.shape:
-            taken[key] = found
-        elif (widened := _other_bands(found, value, bands)) is not None:
-            taken[key] = widened
-    load_state(model, taken, strict=False)
-    new = [key for key in own if key not in taken and not key.endswith("num_batches_tracked")]
+        if found.shape == value.shape and key not in kernels:
+            loaded[key] = found
+        elif (widened := _other_bands(found, value, bands, of_weights)) is not None:
+            loaded[key] = widened
+    load_state(model, loaded, strict=False)
+    new = [key for key in own if key not in loaded and not key.endswith("num_batches_tracked")]
     if new:
         shown = ", ".join(new[:3]) + (", …" if len(new) > 3 else "")
         note(f"{name}: {len(new)} of {len(own)} tensors start from random weights: {shown}")
@@ -234,20 +265,22 @@ def _plain(name: str) -> str:
     return name.replace(".", "_")
 
 
-def _other_bands(old: torch.Tensor, new: torch.Tensor, bands: int) -> torch.Tensor | None:
-    """Return a kernel for three bands for another number: those that there are, and random ones of further bands.
+def _other_bands(old: torch.Tensor, new: torch.Tensor, bands: int, of_weights: int) -> torch.Tensor | None:
+    """Return a kernel for other bands: those that there are, and random ones of further bands.
 
     A kernel of blocks of pixels has the bands of each pixel side by side. None if it is not a kernel of that kind.
     """
     if old.dim() != 4 or old.shape[0] != new.shape[0] or old.shape[2:] != new.shape[2:]:
         return None
-    pixels = old.shape[1] // _BANDS
-    if old.shape[1] != pixels * _BANDS or new.shape[1] != pixels * bands:
+    pixels = old.shape[1] // of_weights
+    if old.shape[1] != pixels * of_weights or new.shape[1] != pixels * bands:
         return None
-    kept = min(bands, _BANDS)
+    kept = taken(bands, of_weights)
+    further = [place for place in range(bands) if place not in kept]
     kernel = new.clone().reshape(new.shape[0], pixels, bands, *new.shape[2:])
-    if bands > kept:
+    if further:
         # As in a convolution of the further bands alone: the scale of random weights depends on their number.
-        kernel[:, :, kept:] *= (bands / (bands - kept)) ** 0.5
-    kernel[:, :, :kept] = old.reshape(old.shape[0], pixels, _BANDS, *old.shape[2:])[:, :, :kept]
+        kernel[:, :, further] *= (bands / len(further)) ** 0.5
+    kernels = old.reshape(old.shape[0], pixels, of_weights, *old.shape[2:])
+    kernel[:, :, [*kept]] = kernels[:, :, [*kept.values()]]
     return kernel.reshape(new.shape)

@@ -17,6 +17,7 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
+from rvbuild.learn.models.bands import bands_in
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
 from rvbuild.learn.models.matching import match
 from rvbuild.learn.models.weights import State, fetch, load_local, load_state, read_weights
@@ -79,19 +80,27 @@ def build(
     return model
 
 
-def bare(name: str, pretrained: bool | Path = False, note: Callable[[str], None] = lambda _: None) -> nn.Module:
+def bare(
+    name: str,
+    pretrained: bool | Path = False,
+    note: Callable[[str], None] = lambda _: None,
+    any_bands: bool = False,
+) -> nn.Module:
     """Return a network of torchvision for three bands, whose head is not to be used.
 
-    A weights file may name its tensors differently, as long as it has them in the network's order.
+    A weights file may name its tensors differently, as long as it has them in the network's order. With `any_bands` the
+    network is for as many bands as the file.
     """
     net, _ = _make(name, 1, {})
     if pretrained is False:
         return net
     if isinstance(pretrained, Path):
-        own = net.state_dict()
+        state = _current_names(read_weights(pretrained))
+        if any_bands:
+            adapt_bands(net, bands_in(state, first_conv(net)[1]), trained=False)
         head = last_layer(net)
-        body = {key: value for key, value in own.items() if not key.startswith(f"{head}.")}
-        load_state(net, match(body, _current_names(read_weights(pretrained)), pretrained, note), strict=False)
+        body = {key: value for key, value in net.state_dict().items() if not key.startswith(f"{head}.")}
+        load_state(net, match(body, state, pretrained, note), strict=False)
     else:
         url = weights_url(name)
         state = _current_names(fetch(url, note))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rvbuild.errors import nearest
-from rvbuild.project.networks import TIMM, TORCHVISION, timm
+from rvbuild.project.networks import TIMM, TORCHVISION, olmoearth, timm
 from rvbuild.project.tasks.classification import TORCHVISION as CLASSIFIERS
 from rvbuild.project.toml.keys import show
 
@@ -22,6 +22,8 @@ def encoder_problem(name: str) -> str | None:
     """
     if name.startswith(TIMM):
         return timm.problem(name, encoder=True)
+    if name.startswith(olmoearth.PREFIX):
+        return olmoearth.problem(name)
     if name in OF_TORCHVISION:
         return None
     hint = nearest(name, OF_TORCHVISION)

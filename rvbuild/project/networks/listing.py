@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from rvbuild.project.networks import TIMM, timm
+from rvbuild.project.networks import TIMM, olmoearth, timm
 from rvbuild.project.networks.encoders import OF_TORCHVISION
 from rvbuild.project.networks.models import DECODERS, MODELS, SCRATCH_MODELS
 
@@ -58,6 +58,8 @@ def _all() -> Iterator[Named]:
         yield Named(name, tuple(of_name), weights={} if scratch else None)
     for name in OF_TORCHVISION:
         yield Named(name, ("encoder",))
+    for name, parameters in olmoearth.PARAMETERS.items():
+        yield Named(name, ("encoder",), parameters, {"weights.pth": olmoearth.LICENCE})
     for network in timm.networks().values():
         roles = ("chip_classification", "encoder") if network.strides else ("chip_classification",)
         yield Named(TIMM + network.name, roles, network.parameters, dict(network.weights))

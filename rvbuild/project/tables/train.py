@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, Strict, Tag
 
 from rvbuild.project.networks import TIMM, models
+from rvbuild.project.networks.bands import bands_settings, check_bands
 from rvbuild.project.networks.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
 from rvbuild.project.networks.timm import with_weights
 from rvbuild.project.tables.device import Device
@@ -57,7 +58,8 @@ WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
 class TrainTable(Table):
     """The model and how it is trained."""
 
-    not_settings = ("chips", "validation", "encoder")  # chips are an input, and the encoder is one of model_args
+    # Chips are an input; the others are among model_args.
+    not_settings = ("chips", "validation", "encoder", "bands", "weights_bands")
     omitted_defaults = (
         "max_chips",
         "sampling",
@@ -101,8 +103,9 @@ class TrainTable(Table):
     encoder: str | None = Field(
         None,
         description="The encoder of a segmentation model: a network of timm or torchvision, such as "
-        "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2; "
-        "`rvbuild models` lists them, and docs/models.md tells more. Needs the extra rvbuild[timm].",
+        "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2, or a foundation "
+        "model for Sentinel-2, such as olmoearth/v1_2_nano; `rvbuild models` lists them, and docs/models.md tells "
+        "more. Needs the extra rvbuild[timm].",
     )
     model_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
@@ -118,6 +121,17 @@ class TrainTable(Table):
         description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, "
         "package:file for a file in an installed package, or a path to a bundle of rvbuild (.zip), of which every "
         "tensor of the same name and shape is taken. Default: true for models that have such weights.",
+    )
+    bands: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="Which band of the imagery each band of the pretrained weights is, from 0 in the order of "
+        "channels, such as { red = 3, green = 2, blue = 1 }: the first convolution takes the kernels of these bands. "
+        "Other bands start from random weights. Default: the first bands are those of the weights.",
+    )
+    weights_bands: Annotated[tuple[str, ...], Strict(False)] = Field(
+        (),
+        description="The names of the bands of a file of weights, in its order, for bands. Default: what its metadata "
+        "say, or else red, green, blue.",
     )
     epochs: int = Field(10, ge=1, description="Number of passes over the training chips.")
     batch_size: int = Field(8, ge=1, description="Chips per step.")
@@ -297,6 +311,8 @@ class TrainTable(Table):
             yield from findings
             return
         known_of = models.has_pretrained(model, self.encoder)
+        start = known_of if self.pretrained is None else self.pretrained
+        yield from check_bands(self.bands, self.weights_bands, model, self.encoder, start)
         random = self.pretrained is False or (self.pretrained is None and not known_of)
         yield from check_encoder(self.freeze, self.epochs, random and not REFERENCE.fullmatch(model))
         if self.normalize == "pretrained" and self.bundle is None:
@@ -372,6 +388,8 @@ class TrainTable(Table):
             settings["model_args"] = {**settings["model_args"], "encoder": encoder}
         elif settings["model"].startswith(TIMM) and settings["pretrained"] is True:
             settings["model"] = with_weights(settings["model"])
+        if named := bands_settings(self.bands, self.weights_bands):
+            settings["model_args"] = {**settings["model_args"], **named}
         settings["loss_args"] = loss_settings(self.loss, self.loss_args)
         if augment_args := augment_settings(self.augment_args):
             settings["augment_args"] = augment_args

@@ -50,6 +50,7 @@ SPEC = TaskSpec(
     augmentations=NAMES,
     raw=("cells.json",),
     scores=("K",),
+    drafted=("cells.json",),
     results=("cells.json", "cells.qml", *(f"cells{suffix}" for suffix in SUFFIXES.values())),
     keys={"labels": ("cell_px", *CELL_KEYS), "predict": ("cells",)},
     unused={

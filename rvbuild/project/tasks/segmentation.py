@@ -44,6 +44,7 @@ SPEC = TaskSpec(
     augmentations=NAMES,
     raw=("raw_labels.tif",),
     gives_pixels=True,
+    drafted=("labels.tif",),
     score_raster="scores.tif",
     scores=("K", "H", "W"),
     results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),

@@ -58,7 +58,9 @@ class TaskSpec:
     one_class_is_enough : bool
         Whether a project may have a single class: an object differs from its surroundings.
     gives_pixels : bool
-        Whether its prediction is a raster of classes, so that a draft can be evaluated as one.
+        Whether its prediction is a raster of classes.
+    drafted : tuple of str
+        The outputs of draft that are evaluated as predictions; empty if drafts of the task are not evaluated.
     """
 
     name: str
@@ -82,6 +84,7 @@ class TaskSpec:
     models_have_losses: bool = False
     one_class_is_enough: bool = False
     gives_pixels: bool = False
+    drafted: tuple[str, ...] = ()
 
     def headlines(self, evaluation: Mapping[str, Any], splits: Mapping[str, str]) -> dict[str, float | None]:
         """Return the first of `metrics` by split, that of the test scenes first; None where nothing is labelled.

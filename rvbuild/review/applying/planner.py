@@ -18,10 +18,11 @@ from rvbuild.review.accepted import Accepted
 from rvbuild.review.applying.changes import Plan, SceneChanges
 from rvbuild.review.current import RasterPart, pixels_in, vector_files
 from rvbuild.review.edits.class_values import box_label, class_values
-from rvbuild.review.edits.edit import Action, Edit
+from rvbuild.review.edits.edit import Action, Edit, Shared
 from rvbuild.review.edits.files import FileEdits, Kind, require_editable
 from rvbuild.review.edits.place import to_file
 from rvbuild.review.edits.rasters import PixelEdit
+from rvbuild.review.edits.shared import shared_by
 from rvbuild.review.labels import LabelObject
 from rvbuild.review.shapes import area_of, iou, rings_of
 from rvbuild.settings.labels import BoxFileSettings, FeatureSettings
@@ -41,6 +42,7 @@ class Planner:
         self.scene, self.current = changes.scene, changes.current
         self._features: dict[int, tuple[Features, FeatureSettings]] = {}
         self._boxes: dict[int, FileBoxes] = {}
+        self._shared: dict[tuple[int, str], Shared | None] = {}
         self._by_feature: dict[tuple[str, str | None, str | None], list[LabelObject]] = {}
         for label in self.current.objects:
             layer = None if label.origin is None else label.origin.layer
@@ -170,7 +172,7 @@ class Planner:
 
     def _add_to_some_file(self, class_name: str, area: Any) -> str | None:
         """Plan a new label in the file that has most labels of its class; return the name of the file."""
-        settings, reasons, image = self.scene.labels, list[str](), None
+        settings, reasons, image, shared = self.scene.labels, list[str](), None, None
         count = [0] * len(self.scene.label_files)
         for label in self.current.objects:
             count[label.source.file] += names(self.current.classes)[label.class_id] == class_name
@@ -184,6 +186,7 @@ class Planner:
                     kind = features.geometries[0].geom_type if len(features.geometries) else "Polygon"
                     values = class_values(features, None, class_name, table, self.current.classes)
                     shape = to_file(area, features, self.current.grid, table, kind)
+                    shared = self._shared_in(file, class_name, values)
                     edits = self._vector_edits(file)
                 elif settings["kind"] == "raster":
                     return self._add_pixels(class_name, area)
@@ -195,7 +198,7 @@ class Planner:
             except DataError as error:
                 reasons.append(str(error))
                 continue
-            edits.edits.append(Edit("add", values=values, shape=shape, image=image))
+            edits.edits.append(Edit("add", values=values, shape=shape, image=image, shared=shared))
             self.changes.added.append((class_name, area))
             return self.scene.label_names[file]
         raise DataError("cannot be added to a label file: " + "; ".join(reasons or ["there is none that can hold it"]))
@@ -260,6 +263,14 @@ class Planner:
             table = next(s for p, s in self._vector_tables() if p == file)
             self._features[file] = read_features(path, **label_reading(table)), table
         return self._features[file]
+
+    def _shared_in(self, file: int, class_name: str, values: Mapping[str, object]) -> Shared | None:
+        """Return what the labels of a class in a file have in common, but for the attributes that give the class."""
+        key = file, class_name
+        if key not in self._shared:
+            features, table = self._features_of(file)
+            self._shared[key] = shared_by(features, class_name, table, self.current.classes, values)
+        return self._shared[key]
 
     def _vector_tables(self) -> list[tuple[int, FeatureSettings]]:
         tables, first = [], 0

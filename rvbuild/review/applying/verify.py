@@ -73,9 +73,13 @@ def _verify_features(before: Features, after: Features, edits: FileEdits) -> Non
             raise _failed(edits, f"feature {feature_id} has other attributes: {dict(after.attributes[place])}")
         if not (_close(after.geometries[place], shape) if drawn else after.geometries[place].equals_exact(shape, 0)):
             raise _failed(edits, f"feature {feature_id} has another geometry")
+    originals = dict(zip(before.numbers, before.attributes, strict=True))
     for place, edit in enumerate(added, len(expected)):
         values = {name: value for name, value in after.attributes[place].items() if value is not None}
-        if not _equal(values, edit.values) or not _close(after.geometries[place], edit.shape):
+        shared = (
+            {} if edit.shared is None else {name: originals[edit.shared.number][name] for name in edit.shared.names}
+        )
+        if not _equal(values, {**shared, **edit.values}) or not _close(after.geometries[place], edit.shape):
             raise _failed(edits, f"the new feature is another: {values}")
 
 

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Action = Literal["change", "remove", "add"]
+
+
+class Shared(NamedTuple):
+    """Attributes that a new feature has in common with others of its class."""
+
+    number: int
+    """One of these: its place in the file, from 0."""
+    id: object
+    """Its id; None if the file gives it none."""
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class Edit:
         The new geometry: in the CRS of a vector file, in the pixels of a box file. None to keep the one that it has.
     image : str, optional
         The image of a box file that a new box is in, by its name there.
+    shared : Shared, optional
+        Attributes of another feature that a new one gets as they are.
     """
 
     action: Action
@@ -35,3 +47,4 @@ class Edit:
     values: Mapping[str, object] = field(default_factory=dict)
     shape: Any = None
     image: str | None = None
+    shared: Shared | None = None

@@ -32,13 +32,17 @@ def edit_flatgeobuf(path: Path, edits: Sequence[Edit]) -> None:
         for edit in edits
         if edit.number is not None
     }
-    added = [(edit.values, edit.shape) for edit in edits if edit.action == "add"]
+    added = [
+        (edit.values, edit.shape, {} if edit.shared is None else dict.fromkeys(edit.shared.names, edit.shared.number))
+        for edit in edits
+        if edit.action == "add"
+    ]
     kept = [
         shape if change.get(number) is None or change[number][1] is None else change[number][1]  # type: ignore[index]
         for shape, number in zip(before.geometries, before.numbers, strict=True)
         if not (number in change and change[number] is None)
     ]
-    expected = [shapely.to_wkb(shape) for shape in (*kept, *(shape for _, shape in added))]
+    expected = [shapely.to_wkb(shape) for shape in (*kept, *(shape for _, shape, _ in added))]
     original = path.with_name(f".{path.name}.before")
     shutil.copy2(path, original)
     try:

@@ -34,7 +34,7 @@ def edit_geojson(path: Path, edits: Sequence[Edit]) -> None:
         removed, added = set[int](), []
         for edit in edits:
             if edit.action == "add":
-                added.append(_feature(edit, _properties(text, features)))
+                added.append(_feature(edit, text, features))
             elif edit.action == "remove":
                 assert edit.number is not None
                 removed.add(edit.number)
@@ -96,7 +96,11 @@ def _properties(text: str, features: Sequence[Span]) -> list[str]:
     return list(first.get("properties") or {})
 
 
-def _feature(edit: Edit, names: Sequence[str]) -> str:
-    properties = {**dict.fromkeys(names), **edit.values}
+def _feature(edit: Edit, text: str, features: Sequence[Span]) -> str:
+    properties = {**dict.fromkeys(_properties(text, features)), **edit.values}
+    if edit.shared is not None:
+        span = features[edit.shared.number]
+        others = json.loads(text[span.start : span.stop])["properties"]
+        properties |= {name: others[name] for name in edit.shared.names}
     content = {"type": "Feature", "properties": properties, "geometry": _geometry(edit.shape, None)}
     return json_text.dumped(content)

@@ -26,15 +26,19 @@ def edit_geopackage(path: Path, layer: str | None, edits: Sequence[Edit]) -> Non
         table = geopackage.feature_table(database, path, layer)
         name, key, geometry = map(geopackage.quoted, (table.name, table.key, table.geometry))
         shapes = []
-        for edit in edits:
+        # New ones first: those that they are like may be changed or removed.
+        for edit in sorted(edits, key=lambda edit: edit.action != "add"):
             values: dict[str, Any] = {geopackage.quoted(column): value for column, value in edit.values.items()}
             if edit.shape is not None:
                 shape = _fitting(path, table, edit.shape)
                 shapes.append(shape)
                 values[geometry] = geopackage.blob_of(shape, table.srs_id)
             if edit.action == "add":
-                marks = ", ".join("?" * len(values))
-                database.execute(f"insert into {name} ({', '.join(values)}) values ({marks})", (*values.values(),))
+                shared = [] if edit.shared is None else list(map(geopackage.quoted, edit.shared.names))
+                marks = ", ".join([*"?" * len(values), *shared])
+                source = "" if edit.shared is None else f" from {name} where {key} = {int(str(edit.shared.id))}"
+                columns = ", ".join([*values, *shared])
+                database.execute(f"insert into {name} ({columns}) select {marks}{source}", (*values.values(),))
                 continue
             if edit.action == "remove":
                 done = database.execute(f"delete from {name} where {key} = ?", (int(str(edit.id)),))

@@ -59,9 +59,10 @@ def _edit(path: Path, edits: Sequence[Edit], encoding: str | None) -> None:
     dbf, shx = _beside(path, ".dbf"), _beside(path, ".shx")
     table = _Table(dbf, encoding or _declared(path))
     shapes: dict[int, Any] = {}
-    for edit in edits:
+    # New ones first: those that they are like may be changed or removed.
+    for edit in sorted(edits, key=lambda edit: edit.action != "add"):
         if edit.action == "add":
-            place = table.append(edit.values)
+            place = table.append(edit)
             shapes[place] = edit.shape
             continue
         place = int(str(edit.id))
@@ -106,13 +107,18 @@ class _Table:
         """Mark a record as deleted."""
         self.data[self._record(place)] = ord("*")
 
-    def append(self, values: Mapping[str, object]) -> int:
-        """Add a record; return its place."""
+    def append(self, edit: Edit) -> int:
+        """Add the record of a new feature; return its place."""
         place, end = self._count, self._start + self._count * self._length
         self.data[end:end] = b" " * self._length
         self._count += 1
         struct.pack_into("<I", self.data, 4, self._count)
-        self.change(place, values)
+        self.change(place, edit.values)
+        if edit.shared is not None:
+            start, other = self._record(place), self._record(int(str(edit.shared.id)))
+            for field in map(self._field, edit.shared.names):
+                first, last = field.offset, field.offset + field.length
+                self.data[start + first : start + last] = self.data[other + first : other + last]
         return place
 
     def _record(self, place: int) -> int:

@@ -11,13 +11,14 @@ from rvbuild import rules
 from rvbuild.checks import project as project_checks
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.engine.plan.plan import Plan
-from rvbuild.engine.run.outcome import Did, Reporter
+from rvbuild.engine.run.outcome import DONE, Did, Reporter
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.project.model import Project
 from rvbuild.session.checking.facts import broken, encoder_problem, facts_of, model_problem
 from rvbuild.session.checking.findings import ProjectFacts, collect, findings_of
-from rvbuild.session.session import find_sidecars, jobs_default, make_executor
-from rvbuild.session.surveys import DONE, surveys
+from rvbuild.session.executors import jobs_default
+from rvbuild.session.session import find_sidecars, make_executor
+from rvbuild.session.surveys import surveys
 
 
 @dataclass(frozen=True)

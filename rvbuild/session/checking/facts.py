@@ -20,7 +20,8 @@ from rvbuild.process.threads import map_threads
 from rvbuild.progress import Silent
 from rvbuild.project.model import Project
 from rvbuild.rules import check
-from rvbuild.session.session import code_of, jobs_default
+from rvbuild.session.executors import jobs_default
+from rvbuild.session.session import code_of
 
 _BATCH = 25
 """Number of scenes that a worker checks in one job."""

@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rvbuild import rules
 from rvbuild.cores import THREADS_VARIABLE, thread_count
 from rvbuild.engine.keys.artifact import Demand, canonical
 from rvbuild.engine.run.machine import this_machine
@@ -18,19 +18,22 @@ from rvbuild.engine.run.questions import files_asker
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Executor
 from rvbuild.errors import DataError, UsageError
+from rvbuild.geo.gdal import admission
 from rvbuild.process import variables
 from rvbuild.progress import Progress, Silent
-from rvbuild.rules import lock
-from rvbuild.rules.inputs.companions import Companions
-from rvbuild.session.predicting import manifest
+from rvbuild.session.executors import new_executor
 from rvbuild.session.predicting.folder import RESERVED, Folder, opened
 from rvbuild.session.predicting.inputs import find
-from rvbuild.session.predicting.plan import Planned, Settings, plan
-from rvbuild.session.predicting.run import Run
 from rvbuild.session.predicting.scenes import scenes
-from rvbuild.session.session import new_executor
 from rvbuild.stages.bundle import results
 from rvbuild.stages.names import Engine
+
+if TYPE_CHECKING:
+    from rvbuild.session.predicting.plan import Planned
+    from rvbuild.session.predicting.run import Run
+
+_PLACES = admission.environment(None, ())
+"""Virtual files may only refer to files in their own directory."""
 
 _PRELOAD = ("numpy", "rasterio", "rvbuild.stages.bundle.jobs")
 
@@ -96,6 +99,8 @@ class Prepared:
         overall
             Receives the progress of all of them, in images.
         """
+        from rvbuild.session.predicting import manifest
+
         try:
             return self._run.all(self.planned, self._jobs, overall)
         finally:
@@ -136,6 +141,13 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         into = own / "bundle"
         into.mkdir()
         executor = stack.enter_context(_executor(own / "log", threads, inline=order.inline))
+        executor.prepare()
+        # Imported late, beside the imports of workers: rules import what describes projects.
+        from rvbuild.rules import lock
+        from rvbuild.rules.inputs.companions import Companions
+        from rvbuild.session.predicting.plan import Settings, plan
+        from rvbuild.session.predicting.run import Run
+
         shared = {"bundle": bundle, "allow_code": order.allow_code, "engine": order.engine}
         resource = "torch" if order.engine in ("auto", "torch") else "cpu"
         start = Job("rvbuild.stages.bundle.jobs:open_once", {**shared, "into": into}, resource)
@@ -145,7 +157,7 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         results.places(chosen, out, set(facts["vectors"]))
         folder = stack.enter_context(opened(out, reporter.note, dry_run=dry_run))
         companions = Companions(
-            files_asker(executor), folder.state, canonical(rules.places(None, ())).decode("utf-8", "surrogatepass")
+            files_asker(executor), folder.state, canonical(_PLACES).decode("utf-8", "surrogatepass")
         )
         companions.learn(("raster", path) for scene in chosen for path in scene.files)
         on_torch = facts["engine"] == "torch"
@@ -162,8 +174,7 @@ def _executor(logs: Path, threads: int, *, inline: bool) -> Iterator[Executor]:
     """Start workers that know nothing of projects, with a number of threads each."""
     environment = {
         **variables.for_workers(os.environ),
-        # Virtual files may only refer to files in their own directory.
-        **rules.places(None, ()),
+        **_PLACES,
         "OMP_NUM_THREADS": str(threads),
         THREADS_VARIABLE: str(threads),
     }

@@ -33,11 +33,14 @@ class Applied:
         What needs no change.
     written : Written, optional
         Where it was written; None if nothing was.
+    unsaved : int
+        How many of the verdicts the page could not write into the table yet.
     """
 
     lines: list[str]
     already: list[str]
     written: Written | None
+    unsaved: int = 0
 
 
 def apply_verdicts(
@@ -56,7 +59,8 @@ def apply_verdicts(
     project
         The project.
     verdicts
-        `suspects.gpkg` or `suspects.geojson`, with verdicts.
+        `suspects.gpkg` or `suspects.geojson`, with verdicts. Those that the page keeps beside `suspects.gpkg`, because
+        it could not write them there, count as well.
     in_place
         Change the label files themselves, after a backup of them beside the review.
     into
@@ -77,10 +81,14 @@ def apply_verdicts(
     from rvbuild.review.applying.plan import plan
     from rvbuild.review.applying.publish import stage, states, write_copies, write_in_place
     from rvbuild.review.outputs import require_no_links
+    from rvbuild.review.table import TABLE
+    from rvbuild.review.verdicts import read_unsaved
 
-    accepted = read_accepted(verdicts)
+    unsaved = read_unsaved(verdicts.parent) if verdicts.name == TABLE else {}
+    accepted = read_accepted(verdicts, unsaved)
     if not accepted:
         raise UsageError(f"{verdicts}: no verdict is accepted; set `verdict` to accept where a label is wrong")
+    newer = sum(each.id in unsaved for each in accepted)
     ids = {each.scene for each in accepted}
     used = [scene for scene in project.scenes if scene.labels is not None and scene.id in ids]
     scenes = {scene.id: reviewed_scene(project, scene) for scene in used}
@@ -88,7 +96,7 @@ def apply_verdicts(
     with process_context(project, common.images_code(project, used), trust, "the grid of images")():
         made = plan(accepted, scenes, task=project.task, classes=classes, null_id=null_id)
         if not made.files:
-            return Applied(made.lines, made.already, None)
+            return Applied(made.lines, made.already, None, newer)
         folder = make_folder(project)
         require_no_links(folder)
         work = folder / f".applying-{time.time_ns()}"
@@ -96,7 +104,7 @@ def apply_verdicts(
             before = states(made)
             copies = stage(made, work, classes, null_id)
             if dry_run:
-                return Applied(made.lines, made.already, None)
+                return Applied(made.lines, made.already, None, newer)
             if in_place:
                 backup = folder / BACKUPS / time.strftime("%Y-%m-%d_%H-%M-%S")
                 number = 1
@@ -108,4 +116,4 @@ def apply_verdicts(
                 written = write_copies(made, copies, into or folder / COPIES)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return Applied(made.lines, made.already, written)
+    return Applied(made.lines, made.already, written, newer)

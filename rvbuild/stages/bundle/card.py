@@ -10,18 +10,8 @@ from rvbuild.geo.raster.stats import ImageFigures
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.selection import Epoch, best_epoch
 from rvbuild.project.tasks import SPECS
+from rvbuild.stages.bundle.licence import licence
 from rvbuild.stages.bundle.settings import BundleStageSettings
-
-_LICENSES = {
-    "random": "The training started from random weights. Whoever publishes this model decides about its licence; "
-    "rvbuild claims no rights.",
-    "torchvision": "The training started from weights that torchvision publishes. They may have a licence or terms of "
-    "their own, derived from the data that they were trained on, mostly ImageNet: see "
-    "<https://docs.pytorch.org/vision/stable/models.html>. Whoever publishes or uses this model has to determine "
-    "whether they may.",
-    "file": "The training started from weights in a file of the project. The licence of that file applies.",
-    "bundle": "The training started from the weights of another bundle. The licence of that bundle applies.",
-}
 
 
 def card(
@@ -73,7 +63,7 @@ def card(
         "",
         "## Licence of the weights",
         "",
-        _LICENSES[about["start"]],
+        *licence(info, about["start"]),
         "",
         "## Limits",
         "",

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
 from rvbuild.cores import CARD_VARIABLE
+from rvbuild.errors import DataError
+from rvbuild.files.formats import DRIVERS, WRITES_LAYERS
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, read_info
 from rvbuild.progress import Progress
+from rvbuild.settings.predict import PredictSettings
 from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.check import checked_settings, read_json
 from rvbuild.stages.bundle.predict import (
@@ -68,6 +72,7 @@ def open_once(bundle: Path, into: Path, allow_code: bool, engine: Engine, progre
     info = read_info(into / DESCRIPTION)
     without_code = allow_code or exported_engine(engine, info) is not None
     require_permission(bundle, info, settings["image"], without_code, allow_code)
+    _require_writer(bundle, settings["predict"])
     image = settings["image"]
     layers = image.get("layers", [])
     return {
@@ -116,6 +121,18 @@ def predict_files(
     settings, predictor = _loaded(bundle, opened, allow_code, engine, os.environ.get(CARD_VARIABLE))
     require_memory(bundle, settings, predictor.info, [image])
     predict_into(predictor, settings, image, outputs, progress)
+
+
+def _require_writer(bundle: Path, predict: PredictSettings) -> None:
+    """Raise a DataError if vectors of a bundle need a package that is not installed."""
+    names = [vector.get("file", f".{vector.get('format')}") for vector in predict["vectors"]]
+    names += [f".{value}" for key, value in predict.items() if key in ("boxes", "cells")]
+    wanted = sorted({suffix for name in names if (suffix := Path(f"x{name}").suffix) in DRIVERS})
+    if wanted and importlib.util.find_spec(WRITES_LAYERS) is None:
+        raise DataError(
+            f"{bundle}: writes {' and '.join(wanted)} files, which needs the package {WRITES_LAYERS}: "
+            "pip install 'rvbuild-runtime[vectors]'. GeoJSON needs no package"
+        )
 
 
 @functools.lru_cache(maxsize=1)

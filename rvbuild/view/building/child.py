@@ -11,10 +11,11 @@ from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import Decision
+from rvbuild.engine.run.failures import write_tracebacks
 from rvbuild.engine.run.outcome import Did, Outcome
 from rvbuild.errors import ProjectError, RvbuildError, UsageError
 from rvbuild.project.model import Project
-from rvbuild.session.build import Order, planned, write_tracebacks
+from rvbuild.session.build import Order, planned
 from rvbuild.session.projects import load_all
 from rvbuild.session.reviewing import write as reviews
 from rvbuild.session.session import Session

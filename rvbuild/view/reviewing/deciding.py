@@ -15,10 +15,15 @@ from rvbuild.errors import DataError, RvbuildError, UsageError
 from rvbuild.files.durable import sync
 from rvbuild.review.outputs import require_no_links
 from rvbuild.review.table import TABLE
-from rvbuild.review.verdicts import UNDECIDED, Decision, read_verdicts, require_verdict, set_verdict
-
-UNSAVED = "unsaved_verdicts.json"
-"""Beside the table: verdicts that are not in it yet, by id of the suspect."""
+from rvbuild.review.verdicts import (
+    UNDECIDED,
+    UNSAVED,
+    Decision,
+    read_unsaved,
+    read_verdicts,
+    require_verdict,
+    set_verdict,
+)
 
 INTERVAL_S = 1.0
 
@@ -75,7 +80,7 @@ class Verdicts:
         if folder is None or not folder.is_dir():
             return Decided({})
         with self._lock:
-            waiting = _read_unsaved(folder)
+            waiting = read_unsaved(folder)
             try:
                 by_id, message = read_verdicts(folder / TABLE), ""
             except DataError as error:
@@ -117,7 +122,7 @@ class Verdicts:
                 raise UsageError(f"there is no suspect {suspect_id!r} in {TABLE}: run the review again")
             former = known.by_id.get(suspect_id, UNDECIDED)
             now = Decision(verdict, former.note if note is None else note)
-            _write_unsaved(folder, {**_read_unsaved(folder), suspect_id: now})
+            _write_unsaved(folder, {**read_unsaved(folder), suspect_id: now})
             unsaved = self.save()
             self._before, self._told = self._state(), self.decided()
         return {"former": former._asdict(), "note": now.note, "unsaved": unsaved}
@@ -129,7 +134,7 @@ class Verdicts:
             return ""
         with self._lock:
             _require_own(folder)
-            waiting, why = _read_unsaved(folder), ""
+            waiting, why = read_unsaved(folder), ""
             for suspect_id, decision in list(waiting.items()):
                 try:
                     set_verdict(folder / TABLE, suspect_id, decision.verdict, decision.note)  # type: ignore[arg-type]
@@ -188,14 +193,6 @@ def _why(folder: Path) -> str:
     if not (folder / TABLE).is_file():
         return f"{folder / TABLE} is gone: run the review again. Verdicts that were given since are kept in {UNSAVED}"
     return f"some verdicts are not in {TABLE} yet; they are kept in {UNSAVED}, and it is tried again"
-
-
-def _read_unsaved(folder: Path) -> dict[str, Decision]:
-    try:
-        content = json.loads((folder / UNSAVED).read_text(encoding="utf-8"))
-        return {str(key): Decision(str(verdict), str(note)) for key, (verdict, note) in content.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
 
 
 def _write_unsaved(folder: Path, waiting: dict[str, Decision]) -> None:

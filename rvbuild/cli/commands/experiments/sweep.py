@@ -10,10 +10,11 @@ from rvbuild.cli.commands import status as status_command
 from rvbuild.cli.commands.experiments import exp
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.outcome import Did
+from rvbuild.engine.run.failures import write_tracebacks
+from rvbuild.engine.run.outcome import DONE, Did
 from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.project.model import Project
-from rvbuild.session.build import DONE, Order, Planned, write_tracebacks
+from rvbuild.session.build import Order, Planned
 from rvbuild.session.experiments import grid as grids
 from rvbuild.session.experiments.build import Variants
 from rvbuild.session.experiments.points import Point, make, remember

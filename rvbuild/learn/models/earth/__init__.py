@@ -1,0 +1,1 @@
+"""Foundation models for imagery of the earth, as encoders."""

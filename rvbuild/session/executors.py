@@ -1,0 +1,40 @@
+"""Executors of jobs: in this process, or in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rvbuild.cores import cores
+from rvbuild.engine.run.workers import Executor, Inline, Pool
+
+
+def new_executor(
+    environment: Mapping[str, str | None],
+    logs: Path,
+    preload: Sequence[str] = (),
+    jobs: int | None = None,
+    *,
+    inline: bool = False,
+) -> Executor:
+    """Return an executor of jobs: in this process one at a time, or in workers, by default one for each core.
+
+    Parameters
+    ----------
+    environment
+        Environment variables of the workers; None removes one.
+    logs
+        Directory for the output of workers.
+    preload
+        Modules that workers import before their first job.
+    jobs
+        Number of parallel jobs.
+    inline
+        Whether jobs run in this process.
+    """
+    return Inline(environment) if inline else Pool(environment, logs, preload, jobs or jobs_default())
+
+
+def jobs_default() -> int:
+    """Return the default number of artifacts that are built in parallel."""
+    return cores()
