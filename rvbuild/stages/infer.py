@@ -31,11 +31,12 @@ from rvbuild.progress import Progress
 from rvbuild.settings.area import OfArea
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.train import TrainedSettings
+from rvbuild.stages.augmented import Augmented
 from rvbuild.stages.predictor import Predictor, load_predictor
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
-from rvbuild.tasks.protocol import Merger
+from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.settings import InferSettings
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def infer_image(
         Returns the area of interest on the grid of the image, or None if all of it counts.
     """
     task, predict = tasks.get(settings["task"]), settings["predict"]
+    if tta := predict.get("tta"):
+        predictor = Augmented(predictor, tta)
     with open_source() as source:
         _require_like_training(source, predictor.info, channels)
         grid = source.grid

@@ -41,4 +41,4 @@ def test_a_bundle_with_onnx(space: Space, monkeypatch: pytest.MonkeyPatch) -> No
     one, other = (sorted(p.name for p in (space.root / e / "c").iterdir()) for e in ("torch", "onnxruntime"))
     assert one == other and "labels.tif" in one
     result = space.rvbuild("predict", "projects/p.toml", "--engine", "torch")
-    assert result.status == 2 and "--engine, --asset, --allow-code: for a bundle" in result.err
+    assert result.status == 2 and "--engine, --tta, --asset, --allow-code: for a bundle" in result.err

@@ -197,3 +197,13 @@ def test_remote_images_items_and_lists(packed: Path, data: Path) -> None:
         assert did is Did.BUILT and why.startswith(f"image changed: {server.url}/a.tif (known by its ETag")
     (local,) = predict_images(packed, [data / "north/a.tif"], Path("alone").absolute(), Silent())
     assert digests(Path("out/s1")) == digests(local)
+
+
+def test_another_augmentation_predicts_again(packed: Path, data: Path) -> None:
+    predict(packed, "data/a.tif")
+    before = digests(Path("out/a"))
+    assert predict(packed, "data/a.tif", tta="d4") == {"a": (Did.BUILT, 'tta: (not set) → "d4"')}
+    assert digests(Path("out/a")) != before
+    assert predict(packed, "data/a.tif", tta="d4") == {"a": (Did.FRESH, "")}
+    assert predict(packed, "data/a.tif", tta="none")["a"][0] is Did.BUILT
+    assert digests(Path("out/a")) == before

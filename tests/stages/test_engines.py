@@ -15,6 +15,7 @@ import pytest
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.model_files import DESCRIPTION, read_info
 from rvbuild.stages import predictor
+from rvbuild.stages.augmented import Augmented
 from rvbuild.stages.engines import exported
 from rvbuild.stages.engines.exported import ExportedNetwork, is_installed, load_exported
 from rvbuild.stages.names import EXPORTED_ENGINES
@@ -75,6 +76,21 @@ def test_an_engine_predicts_as_torch_does(
         portable = get(task).PORTABLE
         wrong, count = portable.misses(given, portable.expected(expected))
         assert not wrong and count
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task", TASKS)
+def test_an_engine_augments_as_torch_does(
+    task: str, engine: Any, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (images, valid) = bundles[task], chips(task, 3)
+    given = Augmented(opened(folder, engine, 2, monkeypatch), "d4")(images, valid)
+    of_torch = Augmented(predictor.load_predictor(folder / "model.safetensors", folder / "model.json", "cpu"), "d4")
+    with of_torch.computing():
+        expected = of_torch(images, valid)
+    portable = get(task).PORTABLE
+    wrong, count = portable.misses(given, portable.expected(expected))
+    assert not wrong and count
 
 
 @pytest.mark.parametrize("engine", ENGINES)

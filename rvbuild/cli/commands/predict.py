@@ -17,7 +17,7 @@ from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
 from rvbuild.process import variables
 from rvbuild.session.predicting.predict import Order, Prepared, prepared
-from rvbuild.stages.names import Engine
+from rvbuild.stages.names import AnyTestTime, Engine
 
 if TYPE_CHECKING:
     from rvbuild.session.predicting.plan import Planned
@@ -32,6 +32,7 @@ def predict_bundle(
     into: Path | None,
     *,
     engine: Engine = "auto",
+    tta: AnyTestTime | None = None,
     assets: Sequence[str] = (),
     jobs: int | None = None,
     dry_run: bool = False,
@@ -51,7 +52,8 @@ def predict_bundle(
         )
     if into is None:
         raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
-    order = Order(bundle, tuple(words[1:]), into, engine, tuple(assets), jobs or 1, always_make, allow_code, inline)
+    how = (engine, tta, tuple(assets), jobs or 1, always_make, allow_code, inline)
+    order = Order(bundle, tuple(words[1:]), into, *how)
     reporter = report.make(False, verbosity, as_json)
     try:
         for line in variables.problems(os.environ):

@@ -77,7 +77,7 @@ def _building(stage: str) -> Callable[..., int]:
         if (count := flags.pop("count", None)) is not None:
             flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
-        engine, assets = flags.pop("engine", None), flags.pop("assets", ())
+        engine, tta, assets = flags.pop("engine", None), flags.pop("tta", None), flags.pop("assets", ())
         applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
         if flags.pop("verify", False):
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
@@ -95,14 +95,14 @@ def _building(stage: str) -> Callable[..., int]:
             from rvbuild.cli.commands import predict as predict_command
 
             given = {name: flags[name] for name in _OF_BUNDLES}
-            return predict_command.predict_bundle(
-                words, into, engine=engine or "auto", assets=assets, allow_code=allow_code, verbosity=verbosity, **given
-            )
-        if stage != "review" and (into is not None or allow_code or engine is not None or assets):
+            given |= {"engine": engine or "auto", "tta": tta, "assets": assets, "allow_code": allow_code}
+            return predict_command.predict_bundle(words, into, verbosity=verbosity, **given)
+        if stage != "review" and (into is not None or allow_code or engine is not None or tta or assets):
             raise click.UsageError(
                 "--allow-code applies to a bundle: rvbuild bundle --verify BUNDLE.zip"
                 if stage == "bundle"
-                else "-o, --engine, --asset, --allow-code: for a bundle, as in rvbuild predict BUNDLE.zip INPUT… -o DIR"
+                else "-o, --engine, --tta, --asset, --allow-code: for a bundle, as in "
+                "rvbuild predict BUNDLE.zip INPUT… -o DIR"
             )
         for word in words:
             if not word.endswith(".toml"):

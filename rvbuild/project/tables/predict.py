@@ -20,6 +20,7 @@ from rvbuild.settings.predict import (
     PredictSettings,
     RasterFileSettings,
     ScoreType,
+    TestTime,
     VectorKind,
     VectorSettings,
 )
@@ -103,6 +104,7 @@ class PredictTable(Table):
     """How scenes are predicted and written. labels.tif is always written."""
 
     not_settings = ("mosaic", *keys_of_tasks("predict"))  # a task adds its own
+    omitted_defaults = ("tta",)
 
     stride_px: Pixels | None = Field(
         None,
@@ -114,6 +116,12 @@ class PredictTable(Table):
         "mean",
         description="How overlapping windows are merged: none (each pixel from the window whose centre is nearest), "
         "mean, or cosine (weighted towards the centres).",
+    )
+    tta: TestTime | None = Field(
+        None,
+        description="Test-time augmentation: windows are also predicted mirrored (flips, 4 times the work), or "
+        "mirrored and turned (d4, 8 times). Scores are averaged; boxes are joined by weighted boxes fusion. Default: "
+        "neither.",
     )
     scores: Annotated[ScoreType, BeforeValidator(_scores)] = Field(
         False, description="Whether and how to write the score of every class to scores.tif."
@@ -193,12 +201,18 @@ class PredictTable(Table):
         settings = self.stage_settings()
         blend: BlendSettings = {
             "stride_px": settings["stride_px"],
-            "batch_size": settings["batch_size"],
             "blend": settings["blend"],
             "scores": settings["scores"],
-            "device": settings["device"],
+            **self.forward_settings(),
         }
         return blend
+
+    def forward_settings(self) -> ForwardSettings:
+        """Return the settings of every task's raw result."""
+        settings: ForwardSettings = {"batch_size": self.batch_size, "device": self.device}
+        if self.tta is not None:
+            settings["tta"] = self.tta
+        return settings
 
     def writes_scores(self) -> bool:
         """Tell whether the raw result has scores, which are called as the classes."""

@@ -16,6 +16,7 @@ from rvbuild.rules.inputs.companions import Companions
 from rvbuild.rules.inputs.rasters import rasters
 from rvbuild.session.predicting.folder import Folder
 from rvbuild.stages.bundle.results import Scene
+from rvbuild.stages.names import AnyTestTime
 
 STAGE = "predict"
 RUN = "rvbuild.stages.bundle.jobs:predict_files"
@@ -31,6 +32,8 @@ class Settings:
         The zip.
     engine : str
         What computes the network.
+    tta : AnyTestTime, optional
+        The test-time augmentation; None: that of the bundle.
     code : str
         The digest of rvbuild's code, if it differs from the released one.
     demand : Demand
@@ -41,6 +44,7 @@ class Settings:
 
     bundle: Path
     engine: str
+    tta: AnyTestTime | None
     code: str
     demand: Demand
     resource: str
@@ -112,7 +116,11 @@ def _artifact(scene: Scene, settings: Settings, companions: Companions) -> Artif
         scene=scene.name,
         run=RUN,
         version=predict.VERSION,
-        settings={"engine": settings.engine, "infer_version": infer.VERSION},
+        settings={
+            "engine": settings.engine,
+            "infer_version": infer.VERSION,
+            **({} if settings.tta is None else {"tta": settings.tta}),
+        },
         inputs=(Source("bundle", (settings.bundle,), passed=False), rasters("image", scene.files, companions)),
         folder=scene.name,
         code=settings.code,

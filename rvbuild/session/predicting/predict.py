@@ -26,7 +26,7 @@ from rvbuild.session.predicting.folder import RESERVED, Folder, opened
 from rvbuild.session.predicting.inputs import find
 from rvbuild.session.predicting.scenes import scenes
 from rvbuild.stages.bundle import results
-from rvbuild.stages.names import Engine
+from rvbuild.stages.names import AnyTestTime, Engine
 
 if TYPE_CHECKING:
     from rvbuild.session.predicting.plan import Planned
@@ -52,6 +52,8 @@ class Order:
         The directory of predictions.
     engine : Engine
         What computes the network.
+    tta : AnyTestTime, optional
+        The test-time augmentation; default: that of the bundle.
     assets : tuple of str
         The assets of STAC items to predict; empty for the default.
     jobs : int
@@ -68,6 +70,7 @@ class Order:
     words: tuple[str, ...]
     into: Path
     engine: Engine = "auto"
+    tta: AnyTestTime | None = None
     assets: tuple[str, ...] = ()
     jobs: int = 1
     always_make: bool = False
@@ -163,9 +166,9 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         on_torch = facts["engine"] == "torch"
         demand = Demand(cores=threads, device=facts["device"] if on_torch else "cpu")
         code = lock.edited(("infer", "predict"), facts["task"], folder.state)
-        settings = Settings(bundle, facts["engine"], code, demand, "torch" if on_torch else "cpu")
+        settings = Settings(bundle, facts["engine"], order.tta, code, demand, "torch" if on_torch else "cpu")
         planned = plan(folder, chosen, settings, companions, order.always_make)
-        run = Run(folder, executor, this_machine(), reporter, {**shared, "opened": into}, companions)
+        run = Run(folder, executor, this_machine(), reporter, {**shared, "opened": into, "tta": order.tta}, companions)
         yield Prepared(folder, planned, run, jobs)
 
 

@@ -18,7 +18,7 @@ from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
-from rvbuild.settings.chip import ChipSettings, ShownBoxes
+from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, LabelSettings
 from rvbuild.settings.predict import BoxPredictSettings
@@ -26,8 +26,10 @@ from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.candidates import Candidates, Detected
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.merger import Merger
+from rvbuild.tasks.orientations import Orientation, Oriented
 from rvbuild.tasks.portable import Exported
-from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, Panels, PixelLabels
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Panels, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -151,29 +153,10 @@ def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
 
 def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
     """Return a target mirrored and turned as its image."""
-    x0, y0, x1, y1 = target["boxes"].T
-    if mirror:
-        x0, x1 = size_px - x1, size_px - x0
-    for _ in range(quarter_turns % 4):
-        # Counter-clockwise, the right edge becomes the upper one.
-        x0, y0, x1, y1 = y0, size_px - x1, y1, size_px - x0
-    return {"boxes": np.stack([x0, y0, x1, y1], axis=1), "classes": target["classes"]}
+    from rvbuild.tasks.detection.fuse import turned
 
-
-def window(
-    target: Target, row: int, col: int, side: int, size_px: int, null_id: int, shown: ShownBoxes | None
-) -> Target:
-    """Return the boxes that a square window of a chip shows, at their place in it; see `shown.shown_in`."""
-    from rvbuild.geo.windows import Window
-    from rvbuild.tasks.detection.shown import shown_in
-
-    assert shown is not None
-    part = shown_in(target, Window(row, col, side, side), shown)
-    return resize(part, (side, side), size_px)
-
-
-def paste(target: Target, other: Target, rows: slice, cols: slice) -> None:
-    """Return None: half a box is no box."""
+    boxes = turned(target["boxes"], Orientation(mirror, quarter_turns), size_px)
+    return {"boxes": boxes, "classes": target["classes"]}
 
 
 def collate(targets: Sequence[Target]) -> Targets:
@@ -213,6 +196,15 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
 
     network, reading = candidates_of(model, info.model, info.bands, info.chip_px)
     return Exported(network, reading, translations())
+
+
+def averaged(predictions: Oriented, side_px: int) -> list[Detected]:
+    """Return the boxes of each image, fused over the orientations; see `rvbuild.tasks.detection.fuse`."""
+    from rvbuild.tasks.detection.fuse import fused
+
+    turns = list(predictions)
+    images = range(len(turns[0][1]))
+    return [fused([(orientation, chips[image]) for orientation, chips in turns], side_px) for image in images]
 
 
 def merger(grid: Grid, outputs: Path, settings: BoxInferSettings) -> Merger:
