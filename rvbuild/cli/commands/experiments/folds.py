@@ -11,11 +11,12 @@ from rvbuild.cli import report, trust_prompt
 from rvbuild.cli.commands import status as status_command
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.outcome import Did
+from rvbuild.engine.run.failures import write_tracebacks
+from rvbuild.engine.run.outcome import DONE, Did
 from rvbuild.errors import counted
 from rvbuild.project.tasks import SPECS
 from rvbuild.session import seals
-from rvbuild.session.build import DONE, Order, Planned, write_tracebacks
+from rvbuild.session.build import Order, Planned
 from rvbuild.session.experiments.folds import FoldGraph, Folds, make
 from rvbuild.session.experiments.results import figures
 from rvbuild.session.projects import one_project
