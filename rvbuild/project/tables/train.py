@@ -51,6 +51,8 @@ Pretrained: TypeAlias = Annotated[
 ]
 
 
+_WITH_ENCODER = "; ".join(f"{', '.join(names)} ({task})" for task, names in DECODERS.items() if names)
+
 WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
 """The keys of `[train]` that apply with a training backend."""
 
@@ -95,14 +97,14 @@ class TrainTable(Table):
         "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; for object_detection "
         "fasterrcnn_, retinanet_ or fcos_ with resnet18_fpn, resnet34_fpn, resnet50_fpn or resnet101_fpn, "
         "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or your own factory as "
-        f"package.module:name. With an encoder: {', '.join(DECODERS['semantic_segmentation'])}; for "
+        f"package.module:name. With an encoder: {_WITH_ENCODER}; for "
         "chip_classification also any network of timm, such as timm/convnext_tiny. unet (without an encoder) and cnn "
         "train from scratch in minutes. Default: deeplabv3_resnet50; for "
         "chip_classification, resnet18; for object_detection, fasterrcnn_resnet50_fpn.",
     )
     encoder: str | None = Field(
         None,
-        description="The encoder of a segmentation model: a network of timm or torchvision, such as "
+        description="The encoder of a segmentation model or a detector: a network of timm or torchvision, such as "
         "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2, or a foundation "
         "model for Sentinel-2, such as olmoearth/v1_2_nano; `rvbuild models` lists them, and docs/models.md tells "
         "more. Needs the extra rvbuild[timm].",
