@@ -5,7 +5,7 @@ Only built by `rvbuild folds`: the folds are variants of the project, and these 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -126,5 +126,3 @@ def soup(training: Artifact, models: Sequence[str], code: str) -> Artifact:
         resume_ignores=None,
         writes=WRITES_SOUP,
     )
-
-
