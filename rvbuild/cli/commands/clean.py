@@ -14,7 +14,7 @@ from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.project.model import Project
-from rvbuild.rules.folds import STAGE as FOLDS
+from rvbuild.rules.experiments.folds import STAGE as FOLDS
 from rvbuild.session import seals
 from rvbuild.session.experiments.points import FILE, POINTS
 from rvbuild.session.experiments.remove import LIVE, remove_logs

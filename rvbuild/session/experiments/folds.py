@@ -17,8 +17,8 @@ from rvbuild.errors import UsageError
 from rvbuild.project.load import load
 from rvbuild.project.model import Project
 from rvbuild.project.scenes.splits import SplitTable
-from rvbuild.rules import folds as rule
 from rvbuild.rules.common import name
+from rvbuild.rules.experiments import folds as rule
 from rvbuild.session import trust
 from rvbuild.session.build import Order, Planned
 from rvbuild.session.experiments.build import Variants
