@@ -76,12 +76,15 @@ def _portable(project: Project) -> PortableSettings:
     given: Literal["file", "bundle"] = "bundle" if project.train.bundle is not None else "file"
     pretrained = train["pretrained"]
     splits = Counter(scene.split for scene in project.scenes)
-    return {
+    portable: PortableSettings = {
         "splits": {split: splits[split] for split in ("train", "validation", "test") if splits[split]},
         "start": given if isinstance(pretrained, str) else "torchvision" if pretrained else "random",
         "select": train["select"],
         "select_metric": train["select_metric"],
     }
+    if "ema" in train:
+        portable["ema"] = train["ema"]
+    return portable
 
 
 def _image(scene: Scene) -> ImageSettings:

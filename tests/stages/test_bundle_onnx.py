@@ -23,9 +23,10 @@ from rvbuild.learn.model_files import ModelInfo, read_info, write_info
 from rvbuild.progress import Silent
 from rvbuild.stages import predictor
 from rvbuild.stages.bundle import portable
+from rvbuild.stages.bundle.card import _metrics
 from rvbuild.stages.bundle.predict import predict_images
 from rvbuild.stages.engines import exporting
-from tests.stages.sample_bundles import CODE, MEMBERS, PORTABLE, contents, pack, rewrite, with_code
+from tests.stages.sample_bundles import CODE, LOG, MEMBERS, PORTABLE, contents, pack, rewrite, with_code
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -86,6 +87,13 @@ def test_the_card_tells_data_metrics_licence_and_limits(bundle: Path) -> None:
     assert "The weights are those of epoch 1, the best of 2 by mean_iou." in text
     assert "| iou of car | 0.5 |" in text and "| mean_iou | 0.5 |" in text
     assert "torchvision publishes" in text and "## Limits" in text
+
+
+def test_the_card_tells_that_weights_are_averages() -> None:
+    assert not any("average" in line for line in _metrics(LOG, PORTABLE))
+    assert list(_metrics(LOG, {**PORTABLE, "ema": 0.999}))[1] == (
+        "They are the exponential moving average of the weights of all steps until then (decay 0.999)."
+    )
 
 
 def test_equal_inputs_give_equal_bytes(bundle: Path, tmp_path: Path) -> None:

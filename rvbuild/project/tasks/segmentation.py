@@ -36,7 +36,7 @@ SPEC = TaskSpec(
         *("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"),
         *("fcn_resnet50", "lraspp_mobilenet_v3_large", "unet"),
     ),
-    decoders=tuple(DECODERS),
+    decoders=DECODERS,
     scratch=("unet",),
     headline="mean IoU",
     metrics=("mean_iou", "mean_f1"),

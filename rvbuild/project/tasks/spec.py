@@ -26,8 +26,8 @@ class TaskSpec:
         The subject of its keys, in the plural.
     models : tuple of str
         The named models; the first is the default.
-    decoders : tuple of str
-        The named models that take an encoder.
+    decoders : mapping
+        The named models that take an encoder, with their arguments.
     headline : str
         The first of `metrics` in words: what is said first of an evaluation.
     metrics : tuple of str
@@ -74,7 +74,7 @@ class TaskSpec:
     losses: tuple[str, ...] = ()
     augmentations: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
-    decoders: tuple[str, ...] = ()
+    decoders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     evaluated: tuple[str, ...] = ()
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

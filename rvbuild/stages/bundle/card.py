@@ -11,7 +11,7 @@ from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.selection import Epoch, best_epoch
 from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle.licence import licence
-from rvbuild.stages.bundle.settings import BundleStageSettings
+from rvbuild.stages.bundle.settings import BundleStageSettings, PortableSettings
 
 
 def card(
@@ -59,7 +59,7 @@ def card(
         "",
         "## Training and metrics",
         "",
-        *_metrics(log, about["select"], about["select_metric"]),
+        *_metrics(log, about),
         "",
         "## Licence of the weights",
         "",
@@ -105,14 +105,18 @@ def _bands(stats: ImageFigures) -> Iterator[str]:
         yield f"| {number} | {band['mean']:.6g} | {band['std']:.6g} | {_number(band['min'])} | {_number(band['max'])} |"
 
 
-def _metrics(log: Sequence[Epoch], select: str, metric: str) -> Iterator[str]:
+def _metrics(log: Sequence[Epoch], about: PortableSettings) -> Iterator[str]:
     if not log:
         yield "The training has no log."
         return
+    select, metric = about["select"], about["select_metric"]
     best = best_epoch(log, metric) if select == "best" else log[-1]["epoch"]
     epoch = next(line for line in log if line["epoch"] == best)
     chosen = f"the best of {len(log)} by {metric}" if select == "best" else f"the last of {len(log)}"
     yield f"The weights are those of epoch {best}, {chosen}."
+    if "ema" in about:
+        decay = f"(decay {about['ema']:g})"
+        yield f"They are the exponential moving average of the weights of all steps until then {decay}."
     if not epoch["metrics"]:
         yield "There were no validation chips, so no metric is known."
         return
