@@ -15,7 +15,14 @@ from rvbuild.stages.bundle.settings import BundleStageSettings, PortableSettings
 
 
 def card(
-    info: ModelInfo, settings: BundleStageSettings, stats: ImageFigures, log: Sequence[Epoch], parameters: int
+    info: ModelInfo,
+    settings: BundleStageSettings,
+    stats: ImageFigures,
+    log: Sequence[Epoch],
+    parameters: int,
+    *,
+    onnx: bool = True,
+    place: str = "BUNDLE.zip",
 ) -> str:
     """Return the card as Markdown.
 
@@ -29,6 +36,10 @@ def card(
         The epochs of the training.
     parameters
         The number of weights.
+    onnx
+        Whether there is a network for onnxruntime.
+    place
+        What commands call the bundle.
     """
     spec, about = SPECS[info.task], settings["onnx"]
     arguments = f" with `{json.dumps(dict(info.model_args), sort_keys=True)}`" if info.model_args else ""
@@ -44,7 +55,7 @@ def card(
         f"| model | `{info.model}`{arguments} |",
         f"| parameters | {parameters:,} |",
         f"| input | {bands} of {info.dtype}, windows of {info.chip_px} px |",
-        f"| normalisation | `{json.dumps(info.normalize, sort_keys=True)}`, inside `model.onnx` |",
+        f"| normalisation | `{json.dumps(info.normalize, sort_keys=True)}`{', inside `model.onnx`' if onnx else ''} |",
         "",
         "## Classes",
         "",
@@ -78,13 +89,16 @@ def card(
         "",
         "```shell",
         "pip install rvbuild",
-        "rvbuild predict BUNDLE.zip image.tif -o predictions/",
-        "rvbuild bundle --verify BUNDLE.zip",
+        f"rvbuild predict {place} image.tif -o predictions/",
+        f"rvbuild bundle --verify {place}",
         "```",
-        "",
-        "`model.onnx` also runs in QGIS Deepness, GeoDeep and onnxruntime; `model.stac.json` describes its input "
-        "and output.",
     ]
+    if onnx:
+        lines += [
+            "",
+            "`model.onnx` also runs in QGIS Deepness, GeoDeep and onnxruntime; `model.stac.json` describes its input "
+            "and output.",
+        ]
     return "\n".join(lines) + "\n"
 
 
