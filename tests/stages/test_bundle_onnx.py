@@ -25,6 +25,7 @@ from rvbuild.stages import predictor
 from rvbuild.stages.bundle import portable
 from rvbuild.stages.bundle.card import _metrics
 from rvbuild.stages.bundle.predict import predict_images
+from rvbuild.stages.engines import exporting
 from tests.stages.sample_bundles import CODE, LOG, MEMBERS, PORTABLE, contents, pack, rewrite, with_code
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
@@ -149,7 +150,7 @@ def test_cells_are_classified_alike(tmp_path: Path) -> None:
 
 def test_a_network_that_predicts_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, description = write_model(tmp_path / "model")
-    export = portable.export
+    export = exporting.export
 
     def spoiled(*arguments: Any) -> bytes:
         model = onnx.load_model_from_string(export(*arguments))
@@ -158,10 +159,11 @@ def test_a_network_that_predicts_something_else_is_refused(tmp_path: Path, monke
         kernel.raw_data = (-values).tobytes()
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr(portable, "export", spoiled)
+    monkeypatch.setattr(exporting, "export", spoiled)
     settings: Any = predict_settings()
     with pytest.raises(
-        ModelError, match=r"predicts something else in onnxruntime than in torch: [1-9]\d* of \d+ classes"
+        ModelError,
+        match=r'^bundle.onnx: the model "unet" predicts something else in onnxruntime than in torch: [1-9]\d* of \d+ c',
     ):
         portable.portable(weights, description, {"bands": [], "dtype": "uint8"}, settings, None)
 
