@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 VERSION = 2
 RUN = "rvbuild.stages.draft.map:run"
 CODE = ("rvbuild.stages.draft.map",)
-WRITES = ("labels.tif", "labels.qml", "scores.tif", "scores.qml")
+WRITES = ("labels.tif", "labels.qml", "scores.tif", "scores.qml", "cells.json")
 
 
 def drafted(project: Project, scene: Scene) -> Product:
     """Return the map of a scene as predictions."""
-    return Product("predictions", name("draft", project.name, scene.base), ("labels.tif",))
+    return Product("predictions", name("draft", project.name, scene.base), SPECS[project.task].drafted)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -33,6 +33,9 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             "background": SPECS[project.task].one_class_is_enough,
             "scores": project.draft.scores,
         }
+        cell_px = project.predict.stage_settings().get("cell_px")
+        if isinstance(cell_px, int):
+            settings["cell_px"] = cell_px
         yield Artifact(
             name=name("draft", project.name, scene.base),
             project=project.name,

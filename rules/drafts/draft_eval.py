@@ -28,8 +28,8 @@ WRITES, WRITES_MERGE = evaluate.WRITES, evaluate.WRITES_MERGE
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
-    """Yield the counts of every labelled scene of the evaluated splits, then the evaluation; only for pixels."""
-    scenes = evaluated(project) if SPECS[project.task].gives_pixels and summed(project) else []
+    """Yield the counts of every labelled scene of the evaluated splits, then the evaluation; none of boxes."""
+    scenes = evaluated(project) if SPECS[project.task].drafted and summed(project) else []
     for scene in scenes:
         yield Artifact(
             name=name("draft_eval", project.name, scene.id),

@@ -42,11 +42,17 @@ class VectorSettings(_VectorClass):
 Vectors: TypeAlias = Annotated[list[VectorSettings], Len(0, MAX_PX)]
 
 
+TestTime: TypeAlias = Literal["flips", "d4"]
+"""In which orientations windows are predicted: mirrored in 4 ways, or mirrored and turned in 8."""
+
+
 class ForwardSettings(TypedDict):
     """How windows go through the model; what every task needs for its raw result."""
 
     batch_size: Pixels
     device: str
+    tta: NotRequired[TestTime]
+    """Omitted if windows are only predicted as they are."""
 
 
 class BlendSettings(ForwardSettings):

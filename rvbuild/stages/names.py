@@ -15,6 +15,11 @@ EXPORTED_ENGINES: tuple[ExportedEngine, ...] = get_args(ExportedEngine)
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
+AnyTestTime: TypeAlias = Literal["none", "flips", "d4"]
+"""A test-time augmentation, or none at all."""
+
+TEST_TIMES: tuple[AnyTestTime, ...] = get_args(AnyTestTime)
+
 ENGINE_EXTRAS: Mapping[ExportedEngine, str] = {"onnxruntime": "onnx", "openvino": "openvino"}
 """The extra of rvbuild that installs an engine."""
 
@@ -22,7 +27,7 @@ COMMANDS = {
     "analyze": "Compute statistics of the bands of the training scenes.",
     "chip": "Cut chips of imagery and labels from training and validation scenes.",
     "train": "Train the model.",
-    "predict": "Predict validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
+    "predict": "Predict validation and test scenes; or BUNDLE.zip INPUT… -o DIR.",
     "eval": "Evaluate predictions against labels.",
     "bundle": "Package the model for prediction elsewhere.",
     "report": "Write one page with the evaluation, curves, chips, and a picture of each predicted scene.",
@@ -33,7 +38,7 @@ COMMANDS = {
 """The commands that build stages, in the order of the work, each with its line of `--help`."""
 
 PARTS = {
-    "predict": ("infer", "predict", "mosaic"),
+    "predict": ("export", "infer", "predict", "mosaic"),
     "draft": ("features", "sums", "head", "draft", "draft_eval"),
     "review": ("suspects",),
     "suggest": ("suggestions",),

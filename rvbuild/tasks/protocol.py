@@ -19,6 +19,8 @@ from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.augmentable import Augmentable
 from rvbuild.tasks.evaluation import Counts, Evaluation
+from rvbuild.tasks.merger import Merger
+from rvbuild.tasks.orientations import Oriented
 from rvbuild.tasks.portable import Exported, Portable
 from rvbuild.tasks.settings import DeriveSettings, InferSettings
 
@@ -86,30 +88,6 @@ class Aim(Protocol):
 
     def accepts(self, number: int, window: Window) -> bool:
         """Tell whether random window `number` may be this one; otherwise another place is drawn."""
-
-
-class Merger(Protocol):
-    """Merges the predictions of windows into the raw result of a scene, block by block, in bounded memory.
-
-    The raw result is what costs a run of the network, and all else that is told of a scene can be derived from it: so
-    it holds every box, not those above a threshold.
-    """
-
-    def add(self, window: Window, prediction: Any, valid: np.ndarray) -> None:
-        """Take the prediction of one window.
-
-        Parameters
-        ----------
-        window
-            May overhang the scene. Windows come in row-major order.
-        prediction
-            One element of what `Task.forward` returned; for segmentation `(K, H, W)` float32 probabilities.
-        valid
-            `(H, W)` bool, at the size of the window: pixels with data, inside the scene and the area of interest.
-        """
-
-    def finish(self) -> None:
-        """Write the rest and close all files; those of `Task.RAW` exist then."""
 
 
 class Task(Augmentable, Protocol):
@@ -249,6 +227,18 @@ class Task(Augmentable, Protocol):
         ------
         ModelError
             The model cannot be exported.
+        """
+
+    def averaged(self, predictions: Oriented, side_px: int) -> Any:
+        """Return one prediction of a batch from those of its images in several orientations.
+
+        Parameters
+        ----------
+        predictions
+            What `forward` returned, with the orientation that the images had: one after another, so that only one needs
+            to be in memory.
+        side_px
+            The side of the images.
         """
 
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:

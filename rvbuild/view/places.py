@@ -80,7 +80,7 @@ def places(
     truth, predicted
         Only this pair of class ids, which may be equal.
     of
-        Errors of the `prediction`, or of the `draft`, which maps pixels.
+        Errors of the `prediction`, or of the `draft`, which is not evaluated for boxes.
     """
     places_of_all: list[Place] = []
     for scene in scenes:
@@ -89,7 +89,7 @@ def places(
                 places_of_all += _of_pixels(scene, memo, truth, predicted, of)
             else:
                 make = {"boxes": _of_boxes, "cells": _of_cells}[scene.task.COUNTED]
-                places_of_all += make(scene, memo, truth, predicted)
+                places_of_all += make(scene, memo, truth, predicted, of)
     places_of_all.sort(key=lambda place: (-place.wrong, -place.share, place.scene, place.window))
     return places_of_all[:MOST]
 
@@ -138,8 +138,10 @@ def _of_pixels(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int
     return listed
 
 
-def _of_boxes(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None) -> list[Place]:
+def _of_boxes(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None, of: str) -> list[Place]:
     """Return missed labels, and boxes that find none with the scores that they have."""
+    if of == "draft":
+        return []
     matched = boxes_of(scene, memo)
     threshold = _score_thresh(scene)
     errors = []
@@ -153,8 +155,8 @@ def _of_boxes(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int 
     return errors
 
 
-def _of_cells(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None) -> list[Place]:
-    paired = cells_of(scene, memo)
+def _of_cells(scene: ViewedScene, memo: Memo, truth: int | None, predicted: int | None, of: str) -> list[Place]:
+    paired = cells_of(scene, memo, of)
     errors = []
     for *box, class_id, score, label in paired["prediction"]:
         asked = (label, class_id) == (truth, predicted) if truth is not None else label != class_id

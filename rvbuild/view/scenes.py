@@ -28,7 +28,7 @@ from rvbuild.tasks.protocol import Labels
 from rvbuild.view.looking import Seen
 from rvbuild.view.readers import Readers
 
-SCORES, DRAFT = "scores.tif", "labels.tif"
+SCORES, DRAFT, CELLS = "scores.tif", "labels.tif", "cells.json"
 
 LISTED = ("suspects", "suggestions")
 """Stages that list something of all scenes, which is a layer of each."""
@@ -117,6 +117,13 @@ class ViewedScene:
     def mapped(self, of: str) -> Shown | None:
         """Return the file of predicted pixels of the model, `prediction`, or of the draft, `draft`."""
         return self.draft if of == "draft" else self.prediction
+
+    def evaluated(self, of: str) -> Shown | None:
+        """Return the file of the model, `prediction`, or of the draft, `draft`, that evaluation reads."""
+        if of == "draft" and self.task.COUNTED == "cells":
+            output = self.seen.output("draft", self.scene.base, CELLS)
+            return None if output is None else Shown(*output)
+        return self.mapped(of)
 
     @cached_property
     def scores(self) -> Shown | None:

@@ -21,7 +21,7 @@ from rvbuild.tasks.classification.cells import class_ids, read_cells
 from rvbuild.tasks.detection.boxes import read_detections
 from rvbuild.tasks.detection.score import MOSTLY
 from rvbuild.view.readers import Memo
-from rvbuild.view.scenes import ViewedScene
+from rvbuild.view.scenes import Shown, ViewedScene
 
 MOST = 200_000
 """Shapes of a layer that are sent; of predictions, those with the highest scores."""
@@ -74,9 +74,10 @@ def boxes_of(scene: ViewedScene, memo: Memo) -> dict[str, Any]:
     return memo.get(_key(scene, "boxes"), lambda: _match_boxes(scene))
 
 
-def cells_of(scene: ViewedScene, memo: Memo) -> dict[str, Any]:
-    """Return the cells of labels and predictions; see `shapes`."""
-    return memo.get(_key(scene, "cells"), lambda: _pair_cells(scene))
+def cells_of(scene: ViewedScene, memo: Memo, of: str = "prediction") -> dict[str, Any]:
+    """Return the cells of labels and predictions, or of the draft in place of these; see `shapes`."""
+    shown = scene.evaluated(of)
+    return memo.get((_key(scene, "cells"), scene.version_of(shown)), lambda: _pair_cells(scene, shown))
 
 
 def _boxes(scene: ViewedScene, memo: Memo) -> dict[str, Any]:
@@ -145,13 +146,13 @@ def _centres_in(area: Aoi, boxes: NDArray[Any]) -> NDArray[np.bool_]:
     return area.contains_points(x, y)
 
 
-def _pair_cells(scene: ViewedScene) -> dict[str, Any]:
+def _pair_cells(scene: ViewedScene, shown: Shown | None) -> dict[str, Any]:
     labelled: dict[tuple[int, ...], int] = {}
     if scene.labels_version is not None:
         labelled = _labelled_cells(scene)
     predicted: Rows = []
-    if scene.prediction is not None:
-        cells = read_cells(scene.prediction.path)
+    if shown is not None:
+        cells = read_cells(shown.path)
         ids = class_ids(cells)
         with scene.area() as area:
             truths = _truths(scene, cells, area)

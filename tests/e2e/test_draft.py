@@ -14,6 +14,7 @@ import rasterio
 from rvbuild.cli.report import make
 from rvbuild.session.build import Order, planned
 from rvbuild.session.projects import load_all
+from rvbuild.tasks.classification.cells import read_cells
 
 from .conftest import BOXES, Space, write_labels
 from .projects import PROJECTS, write_project
@@ -101,14 +102,25 @@ def test_build_leaves_drafts_out_and_status_shows_them_once_there_are_some(space
 @pytest.mark.parametrize("task", list(PROJECTS))
 def test_each_task_has_a_draft(space: Space, task: str) -> None:
     write_project(space.root, task)
-    drafted(space)
+    lines = drafted(space).rvbuild("draft").out
     with rasterio.open(space.root / "cache/p/draft/c/labels.tif") as file:
         labels = file.read(1)
     x0, y0, x1, y1 = BOXES["c"][0]
     inside, whole = (labels[y0:y1, x0:x1] == 0).mean(), (labels == 0).mean()
     assert inside > 0.7
     assert whole < 0.5
-    assert (space.root / "cache/p/draft/eval.json").exists() == (task == "segmentation")
+    evaluated = task != "boxes"
+    assert (space.root / "cache/p/draft/eval.json").exists() == evaluated
+    assert ("a draft of boxes is a map of where objects are; it is not evaluated" in lines) != evaluated
+
+
+def test_cells_are_evaluated(space: Space) -> None:
+    write_project(space.root, "cells")
+    drafted(space)
+    assert read_cells(space.root / "cache/p/draft/c/cells.json").predicted.all()
+    assert space.read("draft/eval.json")["summary"]["overall"]["accuracy"] > 0.7
+    write_labels(space.root / "data/c.geojson", [BOXES["c"][0]])
+    assert space.rvbuild("draft", "--json").did("built") == {"draft_eval:c", "draft_eval"}
 
 
 def test_parts_of_a_scene_share_its_features_and_map(space: Space) -> None:

@@ -15,6 +15,9 @@ CELLS = BASE.replace("semantic_segmentation", "chip_classification").replace(
     'labels = { raster = "data/{id}_label.tif" }',
     'labels = { vector = "data/{id}.geojson", class = "car", cell_px = 50 }',
 )
+BOXES = BASE.replace("semantic_segmentation", "object_detection").replace(
+    'labels = { raster = "data/{id}_label.tif" }', 'labels = { vector = "data/{id}.geojson", class = "car" }'
+)
 
 
 def test_examples() -> None:
@@ -62,7 +65,7 @@ def test_licences_are_those_of_the_weights() -> None:
             '"fcn_resnet50" takes no encoder; with an encoder: unet,',
         ),
         ('model = "fpnn"\nencoder = "timm/resnet18"', 'unknown model "fpnn"; did you mean "fpn"?'),
-        ('encoder = "timm/resnet18"', "takes no encoder; with an encoder: unet,"),
+        ('encoder = "timm/resnet18"', '"deeplabv3_resnet50" takes no encoder; did you mean "deeplabv3"?'),
         (
             'model = "unet"\nencoder = "timm/resnet18"\nmodel_args = { decoder_chanels = [1] }',
             '"unet" with an encoder has no such argument; did you mean "decoder_channels"?',
@@ -84,11 +87,41 @@ def test_wrong_encoders(problems: Problems, lines: str, expected: str) -> None:
     assert len(found) == 1 and expected in found[0]
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ('model = "fcos"', '"fcos" needs an encoder, for example encoder = "timm/convnext_tiny"'),
+        (
+            'model = "ssdlite_mobilenet_v3_large"\nencoder = "timm/resnet18"',
+            '"ssdlite_mobilenet_v3_large" takes no encoder; with an encoder: fasterrcnn, retinanet, fcos',
+        ),
+        (
+            'model = "retinanet_resnet50_fpn"\nencoder = "timm/resnet18"',
+            '"retinanet_resnet50_fpn" takes no encoder; did you mean "retinanet"?',
+        ),
+        ('model = "unet"\nencoder = "timm/resnet18"', '"unet" takes no encoder; with an encoder: fasterrcnn,'),
+        ('model = "fasterrcn"\nencoder = "timm/resnet18"', 'unknown model "fasterrcn"; did you mean "fasterrcnn"?'),
+        (
+            'model = "fcos"\nencoder = "timm/resnet18"\nmodel_args = { norm = "group" }',
+            '"fcos" with an encoder has no such argument; it takes anchor_px, fpn_channels, detections',
+        ),
+        ('model = "fcos"\nencoder = "timm/resnet81"', 'timm has no network "resnet81"; did you mean "timm/resnet18"?'),
+        (
+            'model = "timm/resnet18"',
+            'is a model of chip_classification; set model = "fasterrcnn", for example, and encoder = "timm/resnet18"',
+        ),
+    ],
+)
+def test_wrong_encoders_of_detectors(problems: Problems, lines: str, expected: str) -> None:
+    found = problems(f"{BOXES}[train]\n{lines}\n")
+    assert len(found) == 1 and expected in found[0]
+
+
 def test_wrong_classifiers(problems: Problems) -> None:
     (found,) = problems(f'{CELLS}[train]\nmodel = "timm/resnet81"\n')
     assert 'timm has no network "resnet81"; did you mean "timm/resnet18"?' in found
     (found,) = problems(f'{CELLS}[train]\nencoder = "timm/resnet18"\n')
-    assert "does not apply to chip_classification" in found
+    assert "does not apply to chip_classification; encoders belong to semantic_segmentation and" in found
 
 
 def test_settings(loaded: Loader) -> None:

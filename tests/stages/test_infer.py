@@ -308,3 +308,23 @@ def test_a_factory_gets_the_arguments_that_the_project_gives(scene: Scene) -> No
     settings = {**predict_settings(), "trained": {"model": "torch.nn:Conv2d", "model_args": {"kernel_size": 3}}}
     with pytest.raises(ModelError, match=r"created the model with arguments other than train\.model_args"):
         infer.run(inputs, settings, empty(scene.folder / "forged"), Silent())
+
+
+@pytest.mark.parametrize("tta", ["flips", "d4"])
+def test_windows_are_predicted_in_several_orientations(scene: Scene, tta: str) -> None:
+    plain = read(scene.predict(scores="float32", stride_px=16) / "scores.tif")
+    outputs = scene.predict(scores="float32", stride_px=16, tta=tta)
+    model, info = load_model(*scene.model, "cpu")
+    normalizer, (bands, _, _) = Normalizer(info), scene.image.shape
+    side = 16
+    expected = np.zeros((2, side, side))
+    for mirror in (False, True):
+        for turns in range(4) if tta == "d4" else (0, 2):
+            corner = scene.image[:, :side, :side]
+            chip = np.rot90(corner[..., ::-1] if mirror else corner, turns, axes=(1, 2)).copy()
+            known = np.ones((1, bands, side, side), dtype=bool)
+            back = np.rot90(task.forward(model, normalizer(chip[None], known))[0], -turns, axes=(1, 2))
+            expected += (back[..., ::-1] if mirror else back) / (8 if tta == "d4" else 4)
+    scores = read(outputs / "scores.tif")
+    np.testing.assert_allclose(scores[:, :side, :side], expected, atol=1e-5)
+    assert np.abs(scores - plain).max() > 1e-3

@@ -112,8 +112,8 @@ class Results:
         boxes = Detections(self.grid, 0.1, values[:, :4], values[:, 4].astype(np.int64), values[:, 5])
         write_detections(folder / "detections.json", boxes)
 
-    def predict_cells(self, scores: np.ndarray, cell_px: int) -> None:
-        folder = self.folder("infer", "c", "cells.json")
+    def predict_cells(self, scores: np.ndarray, cell_px: int, stage: str = "infer") -> None:
+        folder = self.folder(stage, "c", "cells.json")
         cells = no_cells(self.grid, cell_px, [0, 1])
         cells.scores[:] = scores
         write_cells(folder / "cells.json", cells)

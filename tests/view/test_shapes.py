@@ -72,6 +72,11 @@ def test_cells_have_the_label_of_their_place(results_of: Callable[[str], Results
     wrong = places([results.scene()], memo)
     assert [(p.truth, p.predicted) for p in wrong].count((1, 0)) == 1
     assert {(p.truth, p.predicted) for p in places([results.scene()], memo, 0, 1)} == {(0, 1)}
+    assert places([results.scene()], memo, of="draft") == []
+    results.predict_cells(np.tile([0.9, 0.1], (5, 5, 1)), 15, stage="draft")
+    wrong = places([results.scene()], memo, of="draft")
+    assert {(p.truth, p.predicted) for p in wrong} == {(1, 0)}
+    assert len(wrong) == list(labels.values()).count(1)
 
 
 def test_chips_and_layers_without_shapes(pixels: Results, memo: Memo) -> None:

@@ -17,7 +17,8 @@ from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
 from rvbuild.process import variables
 from rvbuild.session.predicting.predict import Order, Prepared, prepared
-from rvbuild.stages.names import Engine
+from rvbuild.stages.bundle.hub.folder import as_bundle
+from rvbuild.stages.names import AnyTestTime, Engine
 
 if TYPE_CHECKING:
     from rvbuild.session.predicting.plan import Planned
@@ -32,6 +33,7 @@ def predict_bundle(
     into: Path | None,
     *,
     engine: Engine = "auto",
+    tta: AnyTestTime | None = None,
     assets: Sequence[str] = (),
     jobs: int | None = None,
     dry_run: bool = False,
@@ -41,7 +43,10 @@ def predict_bundle(
     as_json: bool = False,
     verbosity: int = 0,
 ) -> int:
-    """Predict with a bundle: `words` are the bundle and what to predict; return the exit status."""
+    """Predict with a bundle: `words` are the bundle and what to predict; return the exit status.
+
+    The bundle may be a directory with the members of one.
+    """
     gc.enable()  # a stage may run in this process; see `main`
     bundle = Path(words[0])
     if len(words) == 1:
@@ -51,7 +56,12 @@ def predict_bundle(
         )
     if into is None:
         raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
-    order = Order(bundle, tuple(words[1:]), into, engine, tuple(assets), jobs or 1, always_make, allow_code, inline)
+    how = (engine, tta, tuple(assets), jobs or 1, always_make, allow_code, inline)
+    with as_bundle(bundle) as packed:
+        return _predict(Order(packed, bundle, tuple(words[1:]), into, *how), dry_run, as_json, verbosity)
+
+
+def _predict(order: Order, dry_run: bool, as_json: bool, verbosity: int) -> int:
     reporter = report.make(False, verbosity, as_json)
     try:
         for line in variables.problems(os.environ):
@@ -60,8 +70,8 @@ def predict_bundle(
             if dry_run:
                 reporter.close()
                 return _dry_run(work, verbosity, as_json)
-            outcomes = work.run(reporter.task(f"predict {bundle.name}"))
-            lines = _last_lines(work, into, outcomes)
+            outcomes = work.run(reporter.task(f"predict {order.named.name}"))
+            lines = _last_lines(work, order.into, outcomes)
     finally:
         reporter.close()
     if as_json:

@@ -22,7 +22,7 @@ from rvbuild.session.projects import project_paths
 from rvbuild.stages.names import on_request
 
 #: For drafts, whose time counts: a file that is read before it is complete is read again.
-_DRAFT_QUIET_MS = 10
+_DRAFT_QUIET_MS = 4
 _MOST_NAMED = 5
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rvbuild.stages.names import ENGINES
+from rvbuild.stages.names import ENGINES, TEST_TIMES
 
 overriding = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key for this call."
@@ -53,6 +53,13 @@ OF_COMMANDS = {
         click.option(
             "--verify", is_flag=True, help="Verify BUNDLE.zip: its members, and its self-test with all engines."
         ),
+        click.option(
+            "--hf",
+            "hub",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Write the bundle of a project as a model repository of the Hugging Face hub; no upload.",
+        ),
         _CODE,
     ),
     "predict": (
@@ -67,6 +74,11 @@ OF_COMMANDS = {
             "--engine",
             type=click.Choice(ENGINES),
             help="What computes the model of a bundle; default: auto, torch where it is installed.",
+        ),
+        click.option(
+            "--tta",
+            type=click.Choice(TEST_TIMES),
+            help="Test-time augmentation with a bundle; default: predict.tta of its project.",
         ),
         click.option(
             "--asset",

@@ -22,6 +22,7 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from torchvision.ops import roi_align as torchvision_roi_align
 
 from rvbuild.errors import ModelError
+from rvbuild.learn.models.detectors.parts import AsItIs
 
 Reading = dict[str, Any]
 """How candidates become boxes; see `rvbuild.tasks.detection.candidates.Reading`."""
@@ -48,10 +49,7 @@ def candidates_of(model: nn.Module, name: str, bands: int, chip_px: int) -> tupl
         if type(model) is kind:
             made: _Candidates = network(model, bands, chip_px)
             return made, made.reading()
-    raise ModelError(
-        f'bundle.onnx: the model "{name}" cannot be exported as ONNX: of detectors, the built-in ones can. Remove the '
-        "key, or choose another train.model"
-    )
+    raise ModelError(f'the model "{name}" cannot be exported as ONNX: of detectors, the built-in ones can')
 
 
 class _Candidates(nn.Module):
@@ -67,7 +65,7 @@ class _Candidates(nn.Module):
         image = torch.zeros(1, bands, chip_px, chip_px)
         with torch.inference_mode():
             features = self.features(image)
-        anchors = self._anchor_generator()(ImageList(image, [(chip_px, chip_px)]), features)[0]
+        anchors = self._anchor_generator()(ImageList(self._padded(image), [(chip_px, chip_px)]), features)[0]
         self.register_buffer("anchors", anchors.clone(), persistent=False)
         self.counts = self._counts(features)
         self.shapes = [tuple(level.shape[-2:]) for level in features]
@@ -80,9 +78,13 @@ class _Candidates(nn.Module):
         places = self._anchor_generator().num_anchors_per_location()
         return [int(level.shape[-2] * level.shape[-1] * count) for level, count in zip(features, places, strict=True)]
 
+    def _padded(self, images: torch.Tensor) -> torch.Tensor:
+        transform = self.model.transform
+        return transform.padded(images) if isinstance(transform, AsItIs) else images
+
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return the levels of the backbone."""
-        features = self.model.backbone(images)
+        features = self.model.backbone(self._padded(images))
         return [features] if isinstance(features, torch.Tensor) else list(features.values())
 
     def reading(self) -> Reading:
@@ -200,7 +202,9 @@ class _FasterRCNN(_Candidates):
         """Return the features of all proposals, (N * P, channels, px, px), each from the level of its size."""
         pool = self.model.roi_heads.box_roi_pool
         levels = features[: len(pool.featmap_names)]
-        scales = [2.0 ** round(math.log2(height / self.side)) for height, _ in self.shapes[: len(levels)]]
+        scales = pool.scales or [
+            2.0 ** round(math.log2(height / self.side)) for height, _ in self.shapes[: len(levels)]
+        ]
         areas = (proposals[..., 2] - proposals[..., 0]) * (proposals[..., 3] - proposals[..., 1])
         level = torch.floor(pool.canonical_level + torch.log2(torch.sqrt(areas) / pool.canonical_scale) + 1e-6)
         lowest = int(-math.log2(scales[0]))

@@ -49,16 +49,25 @@ def moments(features: Features, pixels: NDArray[np.integer]) -> Integers:
     exactly, so neither the order of additions nor the number of threads matters.
     """
     some = np.flatnonzero(pixels)
-    values, weights = features[some].astype(np.float64), pixels[some].astype(np.float64)
-    # Most cells are of one class: without weights, BLAS computes half of a symmetric product.
+    values, weights = features[some].astype(np.float32), pixels[some].astype(np.float64)
+    # Most cells are of one class: without weights, BLAS computes half of a symmetric product, and in float32.
     most = float(np.bincount(pixels[some]).argmax()) if len(some) else 0.0
-    alike = values[weights == most]
-    others, rest = values[weights != most], weights[weights != most]
-    products = most * (alike.T @ alike) + (others * rest[:, np.newaxis]).T @ others
-    sums = weights @ values
+    is_most = weights == most
+    alike = np.zeros((features.shape[1], features.shape[1]))
+    same = values[is_most]
+    for start in range(0, len(same), _EXACT_ROWS):
+        part = same[start : start + _EXACT_ROWS]
+        alike += part.T @ part
+    others, rest = values[~is_most].astype(np.float64), weights[~is_most]
+    products = most * alike + (others * rest[:, np.newaxis]).T @ others
+    sums = weights @ values.astype(np.float64)
     rows, cols = _upper(features.shape[1])
     found = np.concatenate([[weights.sum()], sums, products[rows, cols]])
     return found.astype(np.int64)
+
+
+_EXACT_ROWS = (1 << 24) // LIMIT**2
+"""So many products of two features add up exactly in float32."""
 
 
 class Moments(NamedTuple):

@@ -20,6 +20,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rvbuild.learn.linear.algebra import product, products, solved
 from rvbuild.learn.linear.moments import Integers, Moments, Reals, Unpacked, unpacked
@@ -67,6 +68,14 @@ class _Scores(NamedTuple):
     products: Reals
     """(K, D, D): means of products."""
 
+    def among(self, present: NDArray[np.intp], classes: int) -> _Scores:
+        """Return those of all classes, of which these are present; a direction belongs to each."""
+        counts, means, products = (np.zeros((classes,) * n) for n in (1, 2, 3))
+        counts[present] = self.counts
+        means[np.ix_(present, present)] = self.means
+        products[np.ix_(present, present, present)] = self.products
+        return _Scores(counts, means, products)
+
 
 def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
     """Return the model of the sums of some blocks.
@@ -81,10 +90,11 @@ def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
         The pixels of a cell: they have the same features.
     """
     used = [fold for fold in range(len(sums)) if sums[fold, :, 0].any()]
-    folds = [unpacked(sums[fold], features) for fold in used]
+    present = np.flatnonzero(sums[:, :, 0].any(axis=0))
+    folds = [unpacked(sums[fold, present], features) for fold in used]
     every = functools.reduce(Unpacked.plus, folds)
     total = every.moments()
-    unseen = len(used) > 1 and len(_present(total)) > 1
+    unseen = len(used) > 1 and len(present) > 1
     shrinkages = _shrinkages(float(total.counts.sum()) / cell_pixels, features) if unseen else [STRONG]
     seen = [every.plus(fold, -1).moments() for fold in folds] if unseen else []
     held = [fold.moments() for fold in folds] if unseen else [total]
@@ -92,13 +102,16 @@ def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
     best: tuple[_Division, Reals] | None = None
     parts = [_scores(moments, found) for moments, found in zip(held, weights, strict=False)]
     for number, shrinkage in enumerate(shrinkages):
-        candidate = _divided(_merged([part[number] for part in parts]), shrinkage)
+        scores = _merged([part[number] for part in parts])
+        candidate = _divided(scores.among(present, sums.shape[1]), shrinkage)
         if best is None or candidate.expected > best[0].expected:
             best = candidate, weights[-1, number]
     assert best is not None
     division, of_all = best
+    every_class = np.zeros((features, sums.shape[1]))
+    every_class[:, present] = of_all
     return Solution(
-        product(of_all, division.turned),
+        product(every_class, division.turned),
         division.biases,
         division.offsets,
         division.shrinkage,

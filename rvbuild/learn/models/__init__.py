@@ -14,22 +14,25 @@ from rvbuild.learn.models import (
     smp_segmentation,
     timm_classification,
     torchvision_classification,
-    torchvision_detection,
     torchvision_segmentation,
     unet,
     user,
 )
 from rvbuild.learn.models.bands import ARGUMENTS, with_names
+from rvbuild.learn.models.detectors import encoded, named
 from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.settings.train import Arguments
 
 FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
     "chip_classification": (torchvision_classification, cnn),
-    "object_detection": (torchvision_detection,),
+    "object_detection": (named,),
     "semantic_segmentation": (torchvision_segmentation, unet),
 }
 """The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)` and
 `encoder(model)`."""
+
+WITH_ENCODER: Mapping[str, ModuleType] = {"object_detection": encoded, "semantic_segmentation": smp_segmentation}
+"""The family of each task whose models take an encoder; `build` also has `chip_px`."""
 
 
 def _say_nothing(message: str) -> None:
@@ -122,6 +125,7 @@ def encoder_of(task: str, name: str, args: Arguments, model: nn.Module) -> Encod
 
 def _with_encoder(task: str, name: str, args: Arguments) -> ModuleType | None:
     """Return the family of a model whose network another package has, or None."""
-    if task == "semantic_segmentation" and "encoder" in args and name in smp_segmentation.NAMES:
-        return smp_segmentation
+    family = WITH_ENCODER.get(task)
+    if family is not None and "encoder" in args and name in family.NAMES:
+        return family
     return timm_classification if task == "chip_classification" and timm_classification.is_named(name) else None

@@ -11,9 +11,9 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.models import (
     timm_networks,
     torchvision_classification,
-    torchvision_detection,
     torchvision_segmentation,
 )
+from rvbuild.learn.models.detectors import named
 from rvbuild.project.networks import TIMM, TORCHVISION, olmoearth
 from rvbuild.settings.train import Arguments
 
@@ -65,6 +65,6 @@ def weights_of(name: str) -> Any:
     """Return torchvision's entry of the weights that a named model starts from; None if there are none."""
     if name in torchvision_segmentation.NAMES:
         return torchvision_segmentation.backbone_weights(name)
-    if name in torchvision_detection.NAMES:
-        name = torchvision_detection.backbone_name(name)
+    if name in named.NAMES:
+        name = named.backbone_name(name)
     return torchvision_classification.weights(name) if name in torchvision_classification.NAMES else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,15 @@ def require(name: str) -> Any:
     return timm
 
 
-def quarters(name: str) -> list[int]:
+@functools.cache
+def quarters(name: str) -> Sequence[int]:
     """Return the layers at each quarter of the depth of a network whose layers all have one stride; else none."""
     strides = find(name).strides
     if len(set(strides)) != 1:
-        return []
+        return ()
     with torch.device("meta"):
         layers = len(require(name).create_model(name.removeprefix(TIMM).partition(".")[0]).feature_info)
-    return [layers * part // QUARTERS - 1 for part in range(1, QUARTERS + 1)] if layers >= QUARTERS else []
+    return tuple(layers * part // QUARTERS - 1 for part in range(1, QUARTERS + 1)) if layers >= QUARTERS else ()
 
 
 def figures(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -116,7 +118,7 @@ def make(
     """
     timm = require(name)
     short = name.removeprefix(TIMM).partition(".")[0]
-    sized, side = _fitted(timm, short, options, chip_px)
+    sized, side = _fitted(short, tuple(options.items()), chip_px)
     options = {**options, **sized}
     model: nn.Module = timm.create_model(short, pretrained=False, in_chans=bands, **options)
     if pretrained is False:
@@ -144,9 +146,10 @@ def make(
     return model, side
 
 
+@functools.cache
 def _fitted(
-    timm: Any, short: str, options: Mapping[str, Any], chip_px: int | None
-) -> tuple[dict[str, int], int | None]:
+    short: str, items: tuple[tuple[str, Any], ...], chip_px: int | None
+) -> tuple[Mapping[str, int], int | None]:
     """Return the arguments that make a network for images of a side, and the side to resize them to, or None.
 
     Networks do not tell which sides they take. So shapes are computed on torch's meta device: of the side itself and
@@ -154,6 +157,7 @@ def _fitted(
     """
     if chip_px is None:
         return {}, None
+    timm, options = require(short), dict(items)
     try:
         with torch.device("meta"):
             plain = timm.create_model(short, **options).eval()

@@ -139,7 +139,7 @@ class CellPredictTable(PredictTable):
 
     def infer_settings(self) -> CellForwardSettings:
         """Return the settings that the raw result depends on: cells have no strides and are not blended."""
-        return {"cell_px": self.cell_px, "batch_size": self.batch_size, "device": self.device}
+        return {"cell_px": self.cell_px, **self.forward_settings()}
 
     def writes_scores(self) -> bool:
         """Tell whether the raw result has scores with names: those of cells have class ids."""

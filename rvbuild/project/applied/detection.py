@@ -112,7 +112,7 @@ class BoxPredictTable(PredictTable):
     def infer_settings(self) -> BoxForwardSettings:
         """Return the settings that the raw result depends on: boxes are not blended."""
         settings = super().stage_settings()
-        return {"stride_px": settings["stride_px"], "batch_size": self.batch_size, "device": self.device}
+        return {"stride_px": settings["stride_px"], **self.forward_settings()}
 
     def writes_scores(self) -> bool:
         """Tell whether the raw result has scores with names: those of boxes have class ids."""

@@ -8,14 +8,13 @@ from rvbuild.errors import nearest
 from rvbuild.project.networks import TIMM, timm
 from rvbuild.project.networks.encoders import encoder_problem, has_weights
 from rvbuild.project.tasks import SPECS
-from rvbuild.project.tasks.segmentation import DECODERS as DECODER_ARGS
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import REFERENCE, Finding
 
 MODELS = {spec.name: spec.models for spec in SPECS.values()}
 """The named models by task; the first is the default."""
 
-DECODERS = {spec.name: spec.decoders for spec in SPECS.values()}
+DECODERS = {spec.name: tuple(spec.decoders) for spec in SPECS.values()}
 """The named models that take an encoder, by task; some are also models without one."""
 
 ALL_MODELS = tuple(name for names in MODELS.values() for name in names)
@@ -64,16 +63,18 @@ def check_names(model: str, encoder: str | None, args: Mapping[str, object], tas
 def _check_encoded(model: str, encoder: str, args: Mapping[str, object], task: str) -> Iterator[Finding]:
     names = DECODERS[task]
     if not names:
-        yield Finding(("encoder",), f"does not apply to {task}; encoders belong to semantic_segmentation")
+        tasks = " and ".join(name for name, decoders in DECODERS.items() if decoders)
+        yield Finding(("encoder",), f"does not apply to {task}; encoders belong to {tasks}")
         return
     if REFERENCE.fullmatch(model):
         yield Finding(("encoder",), f"has no effect with your own model {show(model)}; give it in model_args")
         return
     if model not in names:
-        hint = nearest(model, names) if model not in ALL_MODELS else ""
+        hint = _decoder_hint(model, names)
         what = f"{show(model)} takes no encoder" if model in ALL_MODELS else f"unknown model {show(model)}"
         yield Finding(("model",), what + (hint or f"; with an encoder: {', '.join(names)}"))
-    elif valid := DECODER_ARGS.get(model):
+    else:
+        valid = SPECS[task].decoders[model]
         for key in args:
             if key not in valid:
                 text = nearest(key, valid) or f"; it takes {', '.join(valid)}"
@@ -82,9 +83,18 @@ def _check_encoded(model: str, encoder: str, args: Mapping[str, object], task: s
         yield Finding(("encoder",), problem)
 
 
+def _decoder_hint(model: str, names: tuple[str, ...]) -> str:
+    """Return the model that is most like another and takes an encoder, in words, or nothing."""
+    heads = [name for name in names if model.startswith(f"{name}_")]
+    if heads:
+        return f"; did you mean {show(heads[0])}?"
+    return nearest(model, names) if model not in ALL_MODELS else ""
+
+
 def _check_timm(model: str, args: Mapping[str, object], task: str) -> Iterator[Finding]:
     if task != "chip_classification":
-        way = f'; set model = "unet", for example, and encoder = {show(model)}' if DECODERS[task] else ""
+        names = DECODERS[task]
+        way = f"; set model = {show(names[0])}, for example, and encoder = {show(model)}" if names else ""
         yield Finding(("model",), f"{show(model)} is a model of chip_classification{way}")
     elif problem := timm.problem(model, encoder=False):
         yield Finding(("model",), problem)

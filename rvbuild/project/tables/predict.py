@@ -20,6 +20,7 @@ from rvbuild.settings.predict import (
     PredictSettings,
     RasterFileSettings,
     ScoreType,
+    TestTime,
     VectorKind,
     VectorSettings,
 )
@@ -102,7 +103,8 @@ class VectorOutputTable(Table):
 class PredictTable(Table):
     """How scenes are predicted and written. labels.tif is always written."""
 
-    not_settings = ("mosaic", *keys_of_tasks("predict"))  # a task adds its own
+    not_settings = ("mosaic", "engine", *keys_of_tasks("predict"))  # a task adds its own
+    omitted_defaults = ("tta",)
 
     stride_px: Pixels | None = Field(
         None,
@@ -114,6 +116,18 @@ class PredictTable(Table):
         "mean",
         description="How overlapping windows are merged: none (each pixel from the window whose centre is nearest), "
         "mean, or cosine (weighted towards the centres).",
+    )
+    engine: Literal["torch", "onnxruntime", "openvino", "auto"] = Field(
+        "torch",
+        description="What computes the network: torch; onnxruntime or openvino, which are faster on most CPUs and need "
+        "`pip install 'rvbuild[onnx]'` or `'rvbuild[openvino]'`; auto, which is openvino for built-in models unless "
+        "`device` names a GPU, and torch otherwise. See docs/engines.md.",
+    )
+    tta: TestTime | None = Field(
+        None,
+        description="Test-time augmentation: windows are also predicted mirrored (flips, 4 times the work), or "
+        "mirrored and turned (d4, 8 times). Scores are averaged; boxes are joined by weighted boxes fusion. Default: "
+        "neither.",
     )
     scores: Annotated[ScoreType, BeforeValidator(_scores)] = Field(
         False, description="Whether and how to write the score of every class to scores.tif."
@@ -160,6 +174,15 @@ class PredictTable(Table):
             )
         if context.backend and self.is_set("device"):
             yield no_effect("device", "with train.backend, which chooses its device itself")
+        if context.backend and self.is_set("engine"):
+            yield no_effect("engine", "with train.backend, which computes the model itself")
+        if self.engine == "openvino" and self.device.startswith("cuda"):
+            yield Finding(
+                ("engine",),
+                f'"openvino" computes on the CPU, but device is {show(self.device)}; use engine = "torch" or '
+                '"onnxruntime", or remove the device',
+                (("device",),),
+            )
         for number, vector in enumerate(self.vectors):
             problem = context.class_problem(vector.class_, null=False)
             if problem:
@@ -193,12 +216,18 @@ class PredictTable(Table):
         settings = self.stage_settings()
         blend: BlendSettings = {
             "stride_px": settings["stride_px"],
-            "batch_size": settings["batch_size"],
             "blend": settings["blend"],
             "scores": settings["scores"],
-            "device": settings["device"],
+            **self.forward_settings(),
         }
         return blend
+
+    def forward_settings(self) -> ForwardSettings:
+        """Return the settings of every task's raw result."""
+        settings: ForwardSettings = {"batch_size": self.batch_size, "device": self.device}
+        if self.tta is not None:
+            settings["tta"] = self.tta
+        return settings
 
     def writes_scores(self) -> bool:
         """Tell whether the raw result has scores, which are called as the classes."""

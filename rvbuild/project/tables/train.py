@@ -19,6 +19,7 @@ from rvbuild.project.tables.training.augment import Augmentation, augment_settin
 from rvbuild.project.tables.training.encoder import check_encoder
 from rvbuild.project.tables.training.loss import Loss, check_loss, loss_settings
 from rvbuild.project.tables.training.schedule import Steps, check_schedule
+from rvbuild.project.tables.training.selection import Selection
 from rvbuild.project.tables.training.weights import ClassWeights, Sampling, check_weights
 from rvbuild.project.tasks import SPECS, augmentations, losses
 from rvbuild.project.toml.keys import show
@@ -36,9 +37,6 @@ from rvbuild.project.toml.table import (
 )
 from rvbuild.settings.train import BackendSettings, LogName, Optimizer, Schedule, TrainSettings
 
-METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
-"""The metrics that can select the best epoch, by task; the first is the default."""
-
 
 def _amp(value: object) -> object:
     """Reject numbers, which Python would take for booleans."""
@@ -50,6 +48,8 @@ Pretrained: TypeAlias = Annotated[
     by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights"),
 ]
 
+
+_WITH_ENCODER = "; ".join(f"{', '.join(names)} ({task})" for task, names in DECODERS.items() if names)
 
 WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
 """The keys of `[train]` that apply with a training backend."""
@@ -95,14 +95,14 @@ class TrainTable(Table):
         "torchvision's classifiers, such as resnet18, efficientnet_b0 or swin_t, or cnn; for object_detection "
         "fasterrcnn_, retinanet_ or fcos_ with resnet18_fpn, resnet34_fpn, resnet50_fpn or resnet101_fpn, "
         "fasterrcnn_mobilenet_v3_large_fpn, or ssdlite_mobilenet_v3_large; or your own factory as "
-        f"package.module:name. With an encoder: {', '.join(DECODERS['semantic_segmentation'])}; for "
+        f"package.module:name. With an encoder: {_WITH_ENCODER}; for "
         "chip_classification also any network of timm, such as timm/convnext_tiny. unet (without an encoder) and cnn "
         "train from scratch in minutes. Default: deeplabv3_resnet50; for "
         "chip_classification, resnet18; for object_detection, fasterrcnn_resnet50_fpn.",
     )
     encoder: str | None = Field(
         None,
-        description="The encoder of a segmentation model: a network of timm or torchvision, such as "
+        description="The encoder of a segmentation model or a detector: a network of timm or torchvision, such as "
         "timm/convnext_tiny, timm/resnet50.a1_in1k (with certain weights) or torchvision/mobilenet_v2, or a foundation "
         "model for Sentinel-2, such as olmoearth/v1_2_nano; `rvbuild models` lists them, and docs/models.md tells "
         "more. Needs the extra rvbuild[timm].",
@@ -284,7 +284,8 @@ class TrainTable(Table):
         yield from check_schedule(self.schedule, self.step_epochs, self.warmup_epochs, self.epochs, self.is_set)
         if self.is_set("momentum") and self.optimizer != "sgd":
             yield no_effect("momentum", f"with optimizer = {show(self.optimizer)}", "optimizer")
-        yield from self._check_selection(context)
+        selection = Selection(self.select, self.select_metric, self.patience, self.validation, self.epochs)
+        yield from selection.check(context, self.is_set)
         yield from check_weights("class_weights", self.class_weights, "nothing would be learnt", context)
         yield from check_weights("sampling", self.sampling, "no chip would be drawn", context)
         yield from duplicates(self.log, "log")
@@ -322,36 +323,6 @@ class TrainTable(Table):
                 ("pretrained",),
                 f"{show(self.encoder or model)} has no pretrained weights; give a path to a file, or remove the key",
                 (("model",),),
-            )
-
-    def _check_selection(self, context: Context) -> Iterator[Finding]:
-        metrics = METRICS[context.task]
-        if self.select_metric is not None and self.select_metric not in metrics:
-            choice = " or ".join(show(name) for name in metrics)
-            yield Finding(("select_metric",), f"expected {choice} for {context.task}, found {show(self.select_metric)}")
-        if not context.has_validation:
-            if self.select == "best":
-                yield Finding(
-                    ("select",), '"best" needs validation scenes to choose by; add some, or set select = "last"'
-                )
-            if self.patience:
-                yield Finding(
-                    ("patience",), "early stopping needs validation scenes to watch; add some, or set patience = 0"
-                )
-        elif not self.validation:
-            for key in ("select", "patience"):
-                if self.is_set(key) and getattr(self, key) not in ("last", 0):
-                    message = (
-                        f"{show(getattr(self, key))} looks at the scores of epochs, and validation = false scores none"
-                    )
-                    yield Finding((key,), message, (("validation",),))
-        if self.is_set("select_metric") and self.select == "last" and not self.patience:
-            yield no_effect("select_metric", 'with select = "last" and patience = 0', "select", "patience")
-        if self.patience >= self.epochs:
-            yield Finding(
-                ("patience",),
-                f"{self.patience} can never be used up: training has {self.epochs} epochs",
-                (("epochs",),),
             )
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rvbuild.files.formats import BOX_FILES, CHOICE, SUFFIXES
 from rvbuild.project.tasks.augmentations import OF_BOXES
 from rvbuild.project.tasks.spec import TaskSpec
@@ -9,14 +11,19 @@ from rvbuild.project.tasks.spec import TaskSpec
 MOST_MERGE = 0.7
 """Boxes of a window that overlap by more are already merged by the models (`WINDOW_IOU`)."""
 
-_PYRAMID_ARGS = ("anchor_px", "fpn_channels", "norm", "trainable_layers", "detections")
-MODEL_ARGS = {
-    "fasterrcnn": (*_PYRAMID_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
-    "retinanet": (*_PYRAMID_ARGS, "aspect_ratios"),
-    "fcos": _PYRAMID_ARGS,
+_HEAD_ARGS = ("anchor_px", "fpn_channels", "detections")
+DECODERS: Mapping[str, tuple[str, ...]] = {
+    "fasterrcnn": (*_HEAD_ARGS, "aspect_ratios", "head_channels", "proposals", "rois"),
+    "retinanet": (*_HEAD_ARGS, "aspect_ratios"),
+    "fcos": _HEAD_ARGS,
+}
+"""The heads of torchvision that work on the feature pyramid of any encoder, with their arguments."""
+
+MODEL_ARGS: Mapping[str, tuple[str, ...]] = {
+    **{name: (*args, "norm", "trainable_layers") for name, args in DECODERS.items()},
     "ssdlite": ("detections",),
 }
-"""The keys of `model_args`, by the first word of a model's name."""
+"""The keys of `model_args` of models without an encoder, by the first word of a model's name."""
 
 _OWN_LOSS = "on object_detection, whose models bring their own losses"
 
@@ -24,6 +31,7 @@ SPEC = TaskSpec(
     name="object_detection",
     module="rvbuild.tasks.detection.task",
     gives="a box around each object",
+    hub="object-detection",
     about="boxes",
     models=(
         "fasterrcnn_resnet50_fpn",
@@ -33,6 +41,7 @@ SPEC = TaskSpec(
         *("fcos_resnet18_fpn", "fcos_resnet34_fpn", "fcos_resnet50_fpn", "fcos_resnet101_fpn"),
         "ssdlite_mobilenet_v3_large",
     ),
+    decoders=DECODERS,
     headline="mean AP50",
     metrics=("mean_ap50", "mean_ap"),
     augmentations=OF_BOXES,

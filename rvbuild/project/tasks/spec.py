@@ -26,8 +26,8 @@ class TaskSpec:
         The subject of its keys, in the plural.
     models : tuple of str
         The named models; the first is the default.
-    decoders : tuple of str
-        The named models that take an encoder.
+    decoders : mapping
+        The named models that take an encoder, with their arguments.
     headline : str
         The first of `metrics` in words: what is said first of an evaluation.
     metrics : tuple of str
@@ -57,8 +57,12 @@ class TaskSpec:
         Whether models receive the targets during training and return their losses.
     one_class_is_enough : bool
         Whether a project may have a single class: an object differs from its surroundings.
+    hub : str
+        The name of the task on the Hugging Face hub.
     gives_pixels : bool
-        Whether its prediction is a raster of classes, so that a draft can be evaluated as one.
+        Whether its prediction is a raster of classes.
+    drafted : tuple of str
+        The outputs of draft that are evaluated as predictions; empty if drafts of the task are not evaluated.
     """
 
     name: str
@@ -69,10 +73,11 @@ class TaskSpec:
     headline: str
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
+    hub: str
     losses: tuple[str, ...] = ()
     augmentations: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
-    decoders: tuple[str, ...] = ()
+    decoders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     evaluated: tuple[str, ...] = ()
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -82,6 +87,7 @@ class TaskSpec:
     models_have_losses: bool = False
     one_class_is_enough: bool = False
     gives_pixels: bool = False
+    drafted: tuple[str, ...] = ()
 
     def headlines(self, evaluation: Mapping[str, Any], splits: Mapping[str, str]) -> dict[str, float | None]:
         """Return the first of `metrics` by split, that of the test scenes first; None where nothing is labelled.

@@ -16,6 +16,7 @@ from rvbuild.rules.inputs.companions import Companions
 from rvbuild.rules.inputs.rasters import rasters
 from rvbuild.session.predicting.folder import Folder
 from rvbuild.stages.bundle.results import Scene
+from rvbuild.stages.names import AnyTestTime
 
 STAGE = "predict"
 RUN = "rvbuild.stages.bundle.jobs:predict_files"
@@ -29,8 +30,12 @@ class Settings:
     ----------
     bundle : Path
         The zip.
+    named : Path
+        The bundle as the user named it, for records.
     engine : str
         What computes the network.
+    tta : AnyTestTime, optional
+        The test-time augmentation; None: that of the bundle.
     code : str
         The digest of rvbuild's code, if it differs from the released one.
     demand : Demand
@@ -40,7 +45,9 @@ class Settings:
     """
 
     bundle: Path
+    named: Path
     engine: str
+    tta: AnyTestTime | None
     code: str
     demand: Demand
     resource: str
@@ -99,7 +106,7 @@ def plan(
     )
     records = folder.state.records()
     return [
-        _planned(folder, scene, artifact, records.get(artifact.name), forced)
+        _planned(folder, scene, artifact, settings.named, records.get(artifact.name), forced)
         for scene, artifact in zip(scenes, artifacts, strict=True)
     ]
 
@@ -107,12 +114,16 @@ def plan(
 def _artifact(scene: Scene, settings: Settings, companions: Companions) -> Artifact:
     return Artifact(
         name=f"{STAGE}:{scene.name}",
-        project=settings.bundle.stem,
+        project=settings.named.stem,
         stage=STAGE,
         scene=scene.name,
         run=RUN,
         version=predict.VERSION,
-        settings={"engine": settings.engine, "infer_version": infer.VERSION},
+        settings={
+            "engine": settings.engine,
+            "infer_version": infer.VERSION,
+            **({} if settings.tta is None else {"tta": settings.tta}),
+        },
         inputs=(Source("bundle", (settings.bundle,), passed=False), rasters("image", scene.files, companions)),
         folder=scene.name,
         code=settings.code,
@@ -121,7 +132,9 @@ def _artifact(scene: Scene, settings: Settings, companions: Companions) -> Artif
     )
 
 
-def _planned(folder: Folder, scene: Scene, artifact: Artifact, record: Record | None, forced: bool) -> Planned:
+def _planned(
+    folder: Folder, scene: Scene, artifact: Artifact, bundle: Path, record: Record | None, forced: bool
+) -> Planned:
     prints = folder.prints
     sources = {item.role: item for item in artifact.inputs if isinstance(item, Source)}
     contents = {
@@ -140,11 +153,12 @@ def _planned(folder: Folder, scene: Scene, artifact: Artifact, record: Record | 
         record = folder.state.record(artifact.name)  # with what explains the difference
     failure = folder.state.failure(artifact.name)
     paths = [path for source in sources.values() for path in source.files]
+    shown = {role: source.files for role, source in sources.items()} | {"bundle": (bundle,)}
     facts = Facts(
         key=key,
         components=parts,
         sources={
-            role: [[folder.show(path), value] for path, value in zip(sources[role].files, values, strict=True)]
+            role: [[folder.show(path), value] for path, value in zip(shown[role], values, strict=True)]
             for role, values in contents.items()
         },
         record=record,

@@ -26,7 +26,7 @@ from rvbuild.stages.bundle.predict import (
     vector_names,
 )
 from rvbuild.stages.bundle.write import PROJECT
-from rvbuild.stages.names import Engine
+from rvbuild.stages.names import AnyTestTime, Engine
 from rvbuild.stages.predictor import Predictor, engine_of, exported_engine, load_predictor
 
 
@@ -92,6 +92,7 @@ def predict_files(
     outputs: Path,
     allow_code: bool,
     engine: Engine,
+    tta: AnyTestTime | None,
     progress: Progress,
 ) -> None:
     """Write the prediction for one scene into an empty directory; a worker loads the model for the first one.
@@ -108,6 +109,8 @@ def predict_files(
         The directory.
     allow_code, engine
         See `open_once`.
+    tta
+        The test-time augmentation, or "none"; None: that of the bundle.
     progress
         Receives progress, in windows.
 
@@ -118,7 +121,7 @@ def predict_files(
     ModelError
         The model cannot be loaded.
     """
-    settings, predictor = _loaded(bundle, opened, allow_code, engine, os.environ.get(CARD_VARIABLE))
+    settings, predictor = _loaded(bundle, opened, allow_code, engine, tta, os.environ.get(CARD_VARIABLE))
     require_memory(bundle, settings, predictor.info, [image])
     predict_into(predictor, settings, image, outputs, progress)
 
@@ -137,10 +140,14 @@ def _require_writer(bundle: Path, predict: PredictSettings) -> None:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(
-    bundle: Path, opened: Path, allow_code: bool, engine: Engine, _card: str | None
+    bundle: Path, opened: Path, allow_code: bool, engine: Engine, tta: AnyTestTime | None, _card: str | None
 ) -> tuple[Settings, Predictor]:
     where = f"{bundle}: {PROJECT}"
     settings = checked_settings(read_json(opened / PROJECT, where), where)
+    if tta == "none":
+        settings["predict"].pop("tta", None)
+    elif tta is not None:
+        settings["predict"]["tta"] = tta
     predictor = load_predictor(
         opened / WEIGHTS,
         opened / DESCRIPTION,

@@ -25,10 +25,12 @@ from rvbuild.learn.encoders.encoder import Floats
 from rvbuild.learn.linear.head import Head, read_head
 from rvbuild.progress import Progress
 from rvbuild.stages.draft.cells import Cells, SceneFeatures
+from rvbuild.stages.draft.pooled import PooledCells
 from rvbuild.stages.draft.settings import DraftSettings
 from rvbuild.stages.threads.read_ahead import read_ahead
+from rvbuild.tasks.metrics.tables import without_null
 
-LABELS, SCORES = "labels.tif", "scores.tif"
+LABELS, SCORES, CELLS = "labels.tif", "scores.tif", "cells.json"
 
 THREADS = 4
 """That compute rows of blocks, at most."""
@@ -42,10 +44,11 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: 
     inputs
         `features`: the files of the features stage; `head`: `head.json`.
     settings
-        classes, null_id, background, scores.
+        See `DraftSettings`.
     outputs
         Receives `labels.tif`, class ids of the pixels of the scene, and `labels.qml`; on request `scores.tif`, the
-        probabilities of the classes in cells, uint8, and `scores.qml`.
+        probabilities of the classes in cells, uint8, and `scores.qml`; with `cell_px`, `cells.json`, the cells that the
+        project classifies, see `rvbuild.tasks.classification.cells`.
     progress
         Receives progress, in rows of blocks.
     """
@@ -59,15 +62,28 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: DraftSettings, outputs: 
         if settings["scores"]:
             path, coarse = outputs / SCORES, _cell_grid(grid, cells)
             scores = files.enter_context(ScoreRasterWriter(path, coarse, drafted, "uint8", temp=outputs))
-        for row, drawn in enumerate(_drawn(features, head, settings["scores"])):
+        pooled = _pooled(features, head, settings)
+        for row, drawn in enumerate(_drawn(features, head, settings["scores"], pooled is not None)):
             labels.write(row * cells.block_px, drawn.labels)
             if scores is not None and drawn.probabilities is not None:
                 scores.write(row * cells.side, drawn.probabilities, drawn.known)
+            if pooled is not None and drawn.shifted is not None:
+                pooled.add(row * cells.side, drawn.shifted, drawn.known)
             progress.advance()
+    if pooled is not None:
+        pooled.write(outputs / CELLS)
     trained = [c for c in classes if settings["background"] or c["id"] != settings["null_id"]]
     write_raster_style(outputs / LABELS, trained)
     if settings["scores"]:
         write_score_style(outputs / SCORES, len(drafted), "uint8")
+
+
+def _pooled(features: SceneFeatures, head: Head, settings: DraftSettings) -> PooledCells | None:
+    """Return what gathers the cells that the project classifies, if it does."""
+    if "cell_px" not in settings:
+        return None
+    ids = [c["id"] for c in without_null(settings["classes"], settings["null_id"])]
+    return PooledCells(features.grid, settings["cell_px"], features.cells.stride_px, ids, head.class_ids)
 
 
 class _Drawn(NamedTuple):
@@ -77,11 +93,13 @@ class _Drawn(NamedTuple):
     """(h, W) class ids, 255 without data."""
     probabilities: Floats | None
     """(K, rows, cols) of cells."""
+    shifted: Floats | None
+    """The same, with the offsets that decide over classes."""
     known: npt.NDArray[np.bool_]
     """(rows, cols): the cells with data."""
 
 
-def _drawn(features: SceneFeatures, head: Head, with_scores: bool) -> Iterator[_Drawn]:
+def _drawn(features: SceneFeatures, head: Head, with_scores: bool, with_shifted: bool) -> Iterator[_Drawn]:
     """Yield the map of each row of blocks; threads compute some rows ahead."""
     threads = min(THREADS, thread_count())
 
@@ -92,7 +110,7 @@ def _drawn(features: SceneFeatures, head: Head, with_scores: bool) -> Iterator[_
         return _strip(source, head, row)
 
     def draw(source: SceneFeatures, item: tuple[int, tuple[Floats, Floats]]) -> _Drawn:
-        return _draw(source, head, item[0], *item[1], with_scores)
+        return _draw(source, head, item[0], *item[1], with_scores, with_shifted)
 
     rows = range(features.cells.rows)
     strips = read_ahead(opened, strip, rows, threads=threads, depth=threads)
@@ -110,18 +128,27 @@ def _strip(features: SceneFeatures, head: Head, row: int) -> Floats:
     return scores[:, : rows - row * cells.side, :cols]
 
 
-def _draw(features: SceneFeatures, head: Head, row: int, strip: Floats, around: Floats, with_scores: bool) -> _Drawn:
+def _draw(
+    features: SceneFeatures,
+    head: Head,
+    row: int,
+    strip: Floats,
+    around: Floats,
+    with_scores: bool,
+    with_shifted: bool,
+) -> _Drawn:
     """Return the map of a row of blocks from its scores, alone and with a row of cells above and below."""
     cells = features.cells
     window = Window(row * cells.block_px, 0, cells.block_px, cells.width).clip(cells.height, cells.width)
     valid = features.valid(window)
-    offsets = (head.offsets * head.unit).astype(np.float32)
-    output = _decided(around + offsets[:, np.newaxis, np.newaxis], cells.stride_px)[: window.height, : window.width]
+    offsets = (head.offsets * head.unit).astype(np.float32)[:, np.newaxis, np.newaxis]
+    output = _decided(around + offsets, cells.stride_px)[: window.height, : window.width]
     labels = np.array(head.class_ids, dtype=np.uint8)[output]
     known = np.ones(strip.shape[1:], dtype=np.bool_)
     if valid is not None:
         labels, known = np.where(valid, labels, np.uint8(NODATA)), _any_in_cells(valid, cells)
-    return _Drawn(labels, _probabilities(strip) if with_scores else None, known)
+    scores = _probabilities(strip) if with_scores else None
+    return _Drawn(labels, scores, _probabilities(strip + offsets) if with_shifted else None, known)
 
 
 def _with_neighbours(strips: Iterator[Floats]) -> Iterator[tuple[Floats, Floats]]:

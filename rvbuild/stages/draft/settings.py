@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NotRequired
+
 from typing_extensions import TypedDict
 
 from rvbuild.learn.encoders.encoder import EncoderSettings
@@ -51,3 +53,5 @@ class DraftSettings(TypedDict):
     background: bool
     scores: bool
     """Whether `scores.tif` is written."""
+    cell_px: NotRequired[int]
+    """The side of the cells that the project classifies, if it does."""

@@ -26,8 +26,10 @@ from rvbuild.settings.predict import CellPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.merger import Merger
+from rvbuild.tasks.orientations import Oriented, mean
 from rvbuild.tasks.portable import Exported, Probabilities
-from rvbuild.tasks.protocol import ClassList, Draw, Labels, Merger, Panels, PixelLabels
+from rvbuild.tasks.protocol import ClassList, Draw, Labels, Panels, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -192,6 +194,11 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
     from rvbuild.tasks.classification.model import logits
 
     return Exported(WithProbabilities(model, logits), {}, {})
+
+
+def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
+    """Return the mean of the probabilities, `(N, K)` float32."""
+    return mean(prediction for _, prediction in predictions)
 
 
 def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:

@@ -26,8 +26,10 @@ from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.candidates import Candidates, Detected
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.merger import Merger
+from rvbuild.tasks.orientations import Orientation, Oriented
 from rvbuild.tasks.portable import Exported
-from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Merger, Panels, PixelLabels
+from rvbuild.tasks.protocol import Aim, ClassList, Draw, Labels, Panels, PixelLabels
 
 if TYPE_CHECKING:
     import torch
@@ -151,13 +153,10 @@ def unpack(shard: Mapping[str, np.ndarray], index: int) -> Target:
 
 def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Target:
     """Return a target mirrored and turned as its image."""
-    x0, y0, x1, y1 = target["boxes"].T
-    if mirror:
-        x0, x1 = size_px - x1, size_px - x0
-    for _ in range(quarter_turns % 4):
-        # Counter-clockwise, the right edge becomes the upper one.
-        x0, y0, x1, y1 = y0, size_px - x1, y1, size_px - x0
-    return {"boxes": np.stack([x0, y0, x1, y1], axis=1), "classes": target["classes"]}
+    from rvbuild.tasks.detection.fuse import turned
+
+    boxes = turned(target["boxes"], Orientation(mirror, quarter_turns), size_px)
+    return {"boxes": boxes, "classes": target["classes"]}
 
 
 def window(
@@ -213,6 +212,15 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
 
     network, reading = candidates_of(model, info.model, info.bands, info.chip_px)
     return Exported(network, reading, translations())
+
+
+def averaged(predictions: Oriented, side_px: int) -> list[Detected]:
+    """Return the boxes of each image, fused over the orientations; see `rvbuild.tasks.detection.fuse`."""
+    from rvbuild.tasks.detection.fuse import fused
+
+    turns = list(predictions)
+    images = range(len(turns[0][1]))
+    return [fused([(orientation, chips[image]) for orientation, chips in turns], side_px) for image in images]
 
 
 def merger(grid: Grid, outputs: Path, settings: BoxInferSettings) -> Merger:

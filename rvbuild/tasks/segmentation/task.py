@@ -22,8 +22,10 @@ from rvbuild.settings.labels import LabelSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.evaluation import Evaluation
+from rvbuild.tasks.merger import Merger
+from rvbuild.tasks.orientations import Oriented, mean, turned_back
 from rvbuild.tasks.portable import Exported, Probabilities
-from rvbuild.tasks.protocol import ClassList, Draw, Merger, Panels, PixelLabels
+from rvbuild.tasks.protocol import ClassList, Draw, Panels, PixelLabels
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
 from rvbuild.tasks.segmentation.target import draw as draw
 from rvbuild.tasks.segmentation.target import mask as mask
@@ -154,6 +156,11 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
     from rvbuild.tasks.segmentation.model import logits
 
     return Exported(WithProbabilities(model, logits), {}, {})
+
+
+def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
+    """Return the mean of the probabilities, turned back, `(N, K, H, W)` float32."""
+    return mean(turned_back(predictions))
 
 
 def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:

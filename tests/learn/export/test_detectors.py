@@ -28,7 +28,16 @@ NAMES: dict[str, dict[str, Any]] = {
     "fcos_resnet18_fpn": SMALL,
     "fasterrcnn_resnet18_fpn": {**SMALL, "head_channels": 16, "proposals": 20},
     "ssdlite_mobilenet_v3_large": {},
+    "retinanet": {**SMALL, "encoder": "timm/test_resnet"},
+    "fcos": {**SMALL, "encoder": "timm/test_vit3"},
+    "fasterrcnn": {**SMALL, "head_channels": 16, "proposals": 20, "encoder": "timm/test_convnext"},
 }
+
+
+def side_of(name: str) -> int:
+    """Return the side of chips, for encoders one that must be padded."""
+    return 50 if "encoder" in NAMES[name] else SIDE
+
 
 LAST = re.compile(r"(cls_logits|cls_score|bbox_pred|bbox_reg|classification_head\.module_list\.\d\.1)$")
 """The last layers, which at random are sure of nothing."""
@@ -37,7 +46,8 @@ LAST = re.compile(r"(cls_logits|cls_score|bbox_pred|bbox_reg|classification_head
 def detector(name: str) -> nn.Module:
     """Return a detector with random weights that is sure of some boxes."""
     torch.manual_seed(0)
-    model = models.build("object_detection", name, bands=3, outputs=OUTPUTS, args=NAMES[name]).eval()
+    side = side_of(name)
+    model = models.build("object_detection", name, bands=3, outputs=OUTPUTS, args=NAMES[name], chip_px=side).eval()
     with torch.no_grad():
         for part, layer in model.named_modules():
             if isinstance(layer, nn.Conv2d | nn.Linear) and LAST.search(part):
@@ -53,7 +63,7 @@ def _settle(model: Any) -> None:
     for norm in norms:
         norm.momentum = None
         norm.train()
-    features = list(model.backbone(torch.rand(4, 3, SIDE, SIDE)).values())
+    features = list(model.backbone(torch.rand(4, 3, SIDE, SIDE)).values())  # a side that needs no padding
     if hasattr(model, "head"):
         model.head(features)
     model.eval()
@@ -74,27 +84,29 @@ def compare(wanted: list[Detected], found: list[Detected], atol: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_candidates_give_the_boxes_of_torchvision(name):
-    model, images = detector(name), torch.from_numpy(IMAGES / np.float32(255))
-    network, reading = candidates_of(model, name, 3, SIDE)
+    side = side_of(name)
+    model, images = detector(name), torch.from_numpy(IMAGES[..., :side, :side] / np.float32(255))
+    network, reading = candidates_of(model, name, 3, side)
     with torch.inference_mode():
         output = network.eval()(images).numpy()
-    compare(detect(model, images), Candidates().read(output, OUTPUTS, (SIDE, SIDE), reading), 1e-6)
+    compare(detect(model, images), Candidates().read(output, OUTPUTS, (side, side), reading), 1e-6)
 
 
 @pytest.mark.slow
-def test_onnxruntime_proposes_and_pools_as_torchvision_does():
+@pytest.mark.parametrize("name", ["fasterrcnn_resnet18_fpn", "fasterrcnn"])
+def test_onnxruntime_proposes_and_pools_as_torchvision_does(name):
     """Of Faster R-CNN: its graph holds a non-maximum suppression, and the pooling of proposals of several levels."""
-    name = "fasterrcnn_resnet18_fpn"
-    model = detector(name)
+    model, side = detector(name), side_of(name)
+    images = IMAGES[..., :side, :side]
     classes = [{"id": number, "name": class_name} for number, class_name in enumerate(("a", "b", "null"))]
     normalize: Any = {"kind": "scale", "max": 255}
-    info = ModelInfo("object_detection", name, {}, 3, "uint8", ["a", "b"], classes, 2, SIDE, normalize)  # type: ignore[arg-type]
-    network, reading = candidates_of(model, name, 3, SIDE)
+    info = ModelInfo("object_detection", name, {}, 3, "uint8", ["a", "b"], classes, 2, side, normalize)  # type: ignore[arg-type]
+    network, reading = candidates_of(model, name, 3, side)
     content = export(network.eval(), info, "candidates", translations())
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (output,) = session.run(None, {"images": as_input(IMAGES, None)})
-    wanted = detect(model, Normalizer(info)(IMAGES))
-    compare(wanted, Candidates().read(output, OUTPUTS, (SIDE, SIDE), reading), 1e-4)
+    (output,) = session.run(None, {"images": as_input(images, None)})
+    wanted = detect(model, Normalizer(info)(images))
+    compare(wanted, Candidates().read(output, OUTPUTS, (side, side), reading), 1e-4)
 
 
 def test_another_detector_is_refused():

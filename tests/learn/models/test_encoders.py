@@ -87,10 +87,10 @@ def test_a_side_that_patches_do_not_divide_is_resized_and_not_cut():
     from rvbuild.learn.models import timm_networks
 
     assert "timm/aimv2_large_patch14_224" and names.find("timm/aimv2_large_patch14_224").strides == (14, 14, 14)
-    package = timm_networks.require("timm/test_vit")
-    assert timm_networks._fitted(package, "test_vit", {"features_only": True}, 64) == ({}, None)
-    assert timm_networks._fitted(package, "test_vit", {"features_only": True}, 50) == ({}, 64)
-    assert timm_networks._fitted(package, "test_vit3", {"features_only": True}, 64) == ({"img_size": 64}, 64)
+    options = (("features_only", True),)
+    assert timm_networks._fitted("test_vit", options, 64) == ({}, None)
+    assert timm_networks._fitted("test_vit", options, 50) == ({}, 64)
+    assert timm_networks._fitted("test_vit3", options, 64) == ({"img_size": 64}, 64)
 
 
 def test_what_is_missing_is_named(monkeypatch):

@@ -13,7 +13,8 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
-from rvbuild.learn.models import torchvision_detection as family
+from rvbuild.learn.models.detectors import heads, parts
+from rvbuild.learn.models.detectors import named as family
 from rvbuild.learn.models.first_conv import first_conv
 from rvbuild.project.applied import detection as boxes
 
@@ -57,7 +58,7 @@ def targets(model: Any) -> list[dict[str, torch.Tensor]]:
 
 def test_the_names_are_those_of_projects() -> None:
     assert models.names(TASK) == boxes.SPEC.models
-    assert family.WINDOW_IOU == boxes.MOST_MERGE
+    assert heads.WINDOW_IOU == boxes.MOST_MERGE
     assert boxes.MODEL_ARGS == family.MODEL_ARGS
 
 
@@ -82,7 +83,7 @@ def test_every_detector_trains_a_step_and_predicts_with_any_bands_and_classes(
         predictions = model(images)
     for result in predictions:
         assert set(result["labels"].tolist()) <= {model.first_label + k for k in range(3)}
-        assert (result["scores"] >= family.SCORE_FLOOR).all() and result["boxes"].shape[1] == 4
+        assert (result["scores"] >= heads.SCORE_FLOOR).all() and result["boxes"].shape[1] == 4
         assert (result["boxes"] >= 0).all() and (result["boxes"] <= 32).all()
 
 
@@ -219,15 +220,15 @@ def test_proposals_are_pooled_deterministically_only_for_gradients(
     quick_start: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build("fasterrcnn_resnet18_fpn", outputs=3, **small("fasterrcnn"))
-    monkeypatch.setattr(family, "_on_gpu", lambda features: True)
+    monkeypatch.setattr(parts, "_on_gpu", lambda features: True)
     seen: list[bool] = []
-    plain = family.MultiScaleRoIAlign.forward
+    plain = parts.MultiScaleRoIAlign.forward
 
     def forward(self: Any, *inputs: Any) -> torch.Tensor:
         seen.append(torch.are_deterministic_algorithms_enabled())
         return plain(self, *inputs)
 
-    monkeypatch.setattr(family.MultiScaleRoIAlign, "forward", forward)
+    monkeypatch.setattr(parts.MultiScaleRoIAlign, "forward", forward)
     monkeypatch.setenv("CC", sys.executable)  # some program
     images = list(torch.rand(2, 3, 64, 64))
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -1,0 +1,1 @@
+"""Detectors: torchvision's heads on its own backbones, or on any encoder."""
