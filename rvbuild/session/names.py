@@ -7,7 +7,7 @@ from rvbuild.stages.names import COMMANDS, PARTS, on_request
 STAGES = tuple(COMMANDS)
 """The stages that have a command."""
 BUILDING = (*STAGES, "build")
-CLEANED = (*STAGES, "data")
+CLEANED = (*STAGES, "data", "folds")
 """The stages that `clean` accepts."""
 
 
