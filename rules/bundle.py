@@ -51,7 +51,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         scene=None,
         run=RUN,
         version=VERSION,
-        settings={**settings(project), "onnx": _portable(project)} if onnx else settings(project),
+        settings={**settings(project), "onnx": about(project)} if onnx else settings(project),
         inputs=(
             model(project),
             Product("stats", name("analyze", project.name)),
@@ -70,18 +70,21 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     )
 
 
-def _portable(project: Project) -> PortableSettings:
+def about(project: Project) -> PortableSettings:
     """Return what the description of the model tells of its training."""
     train = project.train.stage_settings()
     given: Literal["file", "bundle"] = "bundle" if project.train.bundle is not None else "file"
     pretrained = train["pretrained"]
     splits = Counter(scene.split for scene in project.scenes)
-    return {
+    portable: PortableSettings = {
         "splits": {split: splits[split] for split in ("train", "validation", "test") if splits[split]},
         "start": given if isinstance(pretrained, str) else "torchvision" if pretrained else "random",
         "select": train["select"],
         "select_metric": train["select_metric"],
     }
+    if "ema" in train:
+        portable["ema"] = train["ema"]
+    return portable
 
 
 def _image(scene: Scene) -> ImageSettings:

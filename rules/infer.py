@@ -7,8 +7,10 @@ about a scene.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import metadata
 from typing import TYPE_CHECKING
 
+from rvbuild.project.tasks import SPECS
 from rvbuild.rules.common import (
     Artifact,
     Demand,
@@ -22,6 +24,7 @@ from rvbuild.rules.common import (
     image,
     image_settings,
     name,
+    once,
     packages,
     present,
     user_code,
@@ -31,6 +34,7 @@ from rvbuild.settings.train import TrainedSettings
 if TYPE_CHECKING:
     from rvbuild.settings.train import TrainedSettings
     from rvbuild.stages.infer import InferStageSettings
+    from rvbuild.stages.names import ExportedEngine
 
 VERSION = 3
 RUN = "rvbuild.stages.infer:run"
@@ -41,6 +45,39 @@ WRITES = ("raw_*", "cells.json", "scores.tif")
 def model(project: Project) -> Product:
     """Return the trained model as an input."""
     return Product("model", name("train", project.name), ("model.safetensors", "model.json"))
+
+
+def engine(project: Project) -> ExportedEngine | None:
+    """Return the engine that computes the exported network; None: torch, or a training backend.
+
+    It is the same on every machine: "auto" asks what the project says, and never what is installed.
+    """
+    chosen = project.predict.engine
+    if project.train.backend is not None or chosen == "torch":
+        return None
+    if chosen != "auto":
+        return chosen
+    # Others might not be exportable, and a GPU is faster.
+    exportable = project.train.stage_settings()["model"] in SPECS[project.task].models
+    return "openvino" if exportable and not project.predict.device.startswith("cuda") else None
+
+
+def engine_packages(project: Project) -> dict[str, str]:
+    """Return the version of the engine, which can change the last digits of scores; empty for torch.
+
+    If it is not installed, the checks before a build say so.
+    """
+    chosen = engine(project)
+    return {} if chosen is None else once(project, ("version of", chosen), lambda: _installed(chosen))
+
+
+def _installed(engine: ExportedEngine) -> dict[str, str]:
+    for distribution in (engine, f"{engine}-gpu"):
+        try:
+            return {distribution: metadata.version(distribution)}
+        except metadata.PackageNotFoundError:
+            continue
+    return {}
 
 
 def trained(project: Project) -> TrainedSettings:
@@ -54,7 +91,16 @@ def trained(project: Project) -> TrainedSettings:
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the raw predictions of every validation and test scene."""
     predict = project.predict.infer_settings()
-    named = project.predict.writes_scores()
+    named, exported_by = project.predict.writes_scores(), engine(project)
+    network: tuple[Product, ...] = (model(project),)
+    if exported_by is not None:
+        network = (
+            Product("model", name("train", project.name), ("model.json",)),
+            Product("network", name("export", project.name), ("model.onnx",)),
+        )
+    # Only onnxruntime computes an exported network on a GPU, and only if the project names one.
+    on_torch, device = project.train.backend is None and exported_by is None, project.predict.device
+    on_gpu = on_torch or (exported_by == "onnxruntime" and device.startswith("cuda"))
     for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
         settings: InferStageSettings = {
             "task": project.task,
@@ -67,6 +113,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         }
         if limits := area(project, scene).get("area"):
             settings["area"] = limits
+        if exported_by is not None:
+            settings["engine"] = exported_by
         yield Artifact(
             name=name("infer", project.name, scene.id),
             project=project.name,
@@ -75,12 +123,12 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             run=RUN,
             version=VERSION,
             settings=settings,
-            inputs=present(image(project, scene), aoi(project, scene), model(project), *user_code(project, scene)),
+            inputs=present(image(project, scene), aoi(project, scene), *network, *user_code(project, scene)),
             folder=folder(project, "predict", scene.id),
             code=code,
-            packages=packages(project),
+            packages={**packages(project), **engine_packages(project)},
             hints={"trained": trained(project)},
             writes=WRITES,
-            resource="torch" if project.train.backend is None else "cpu",
-            demand=Demand(cores=None, device=project.predict.device if project.train.backend is None else "cpu"),
+            resource="torch" if on_torch else "cpu",
+            demand=Demand(cores=None, device=device if on_gpu else "cpu"),
         )

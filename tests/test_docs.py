@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from rvbuild.cli.app import app
 from rvbuild.project.load import load
+from rvbuild.project.tasks.augmentations import AUGMENTATIONS
 from rvbuild.project.tasks.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,15 @@ def test_every_loss_is_described_with_its_defaults(loss):
     assert re.search(rf"^- `{loss.name}`: ", text, re.MULTILINE), "its formula"
 
 
+@pytest.mark.parametrize("spec", AUGMENTATIONS.values(), ids=lambda spec: spec.name)
+def test_every_augmentation_is_described_with_its_defaults(spec):
+    text = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    arguments = ", ".join(
+        f"`{name} = {argument.default:g}` ({argument.about})" for name, argument in spec.arguments.items()
+    )
+    assert f"| `{spec.name}` | {arguments} | {spec.about} |".replace("|  |", "| |") in text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
@@ -43,6 +53,14 @@ def test_links_lead_somewhere(page):
 
 
 LABELS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/labels.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_examples_of_training_options_are_right(tmp_path):
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/training.md").read_text(encoding="utf-8"), re.DOTALL)
+    text = '[project]\ntask = "semantic_segmentation"\n[classes]\nroad = "#888"\nground = "#0f0"\n'
+    scene = '[scenes]\ntrain = ["a"]\n[scene]\nimage = "{id}.tif"\nlabels = { raster = "{id}_label.tif" }\n'
+    (tmp_path / "p.toml").write_text(text + scene + example)
+    assert load(tmp_path / "p.toml").train.freeze == 2
 
 
 @pytest.mark.parametrize("number", range(len(LABELS)))

@@ -22,6 +22,7 @@ from rvbuild.rules.common import (
     labels,
     name,
     packages,
+    resolve,
     scores,
     seed,
 )
@@ -36,6 +37,9 @@ RUN = "rvbuild.stages.review.suspects:run"
 CODE = ("rvbuild.stages.review.suspects", "{task}")
 WRITES = ("suspects.json",)
 
+OF_MAPS = ("folds", "maps")
+"""The folder of the maps of `rvbuild folds`."""
+
 MOST_MADE = 600
 """Labels that errors are made of on purpose, to learn what errors look like."""
 
@@ -44,6 +48,18 @@ def reviewed(project: Project) -> list[Scene]:
     """Return the scenes whose labels are reviewed, by id: all that have labels, if there are some to learn from."""
     found = (scene for scene in project.scenes if scene.labels is not None)
     return sorted(found, key=lambda scene: scene.id) if summed(project) else []
+
+
+def _model_scores(project: Project, scene: Scene) -> Source | Product | None:
+    """Return scores of models that have not learned from the scene, or from the blocks of this part of it.
+
+    Those of the map by folds, where there is one; else those of the trained model, which has not learned from
+    validation and test scenes.
+    """
+    path = resolve(project, folder(project, *OF_MAPS, scene.base, "scores.tif"))
+    if path.is_file():
+        return Source("scores", (path,))
+    return scores(project, scene) if scene.split != "train" else None
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -55,7 +71,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     of_scenes: list[ReviewedScene] = []
     for scene in scenes:
         inputs.append(dataclasses.replace(features(project, scene), role=f"features/{scene.id}"))
-        model = scores(project, scene) if project.file.review.model and scene.split != "train" else None
+        model = _model_scores(project, scene) if project.file.review.model else None
         for source in (labels(project, scene), aoi(project, scene), model):
             if source is not None:
                 inputs.append(dataclasses.replace(source, role=f"{source.role}/{scene.id}"))

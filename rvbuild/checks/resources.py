@@ -170,9 +170,10 @@ class _Batch(NamedTuple):
 def _batches(project: Project, facts: Facts, model: Mapping[str, int] | None) -> Iterator[_Batch]:
     bands, px = bands_of(facts), project.chip_px
     optimizer = 1 if project.train.optimizer == "sgd" else 2
+    average = 0 if project.train.ema is None else 2  # also of the weights while the average is validated
     waiting = project.train.workers * WORKER_BYTES + 3 * bands * px**2
     for table, batch, copies, additional in (
-        ("train", project.train.batch_size, 2 + optimizer, waiting),
+        ("train", project.train.batch_size, 2 + optimizer + average, waiting),
         ("predict", project.predict.batch_size, 1, _merged_bytes(project, facts)),
     ):
         weights = 0 if model is None else model["weights"]

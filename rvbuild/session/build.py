@@ -14,7 +14,7 @@ from rvbuild.engine.run import doit
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.machine import this_machine
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
-from rvbuild.engine.workspace import locked
+from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import ProjectError
 from rvbuild.files.budget import memory_bytes
 from rvbuild.project.missing import missing_files
@@ -151,7 +151,7 @@ def planned(
     reporter: Reporter,
     ask: trust.Ask | None = None,
     dry_run: bool = False,
-    arrange: Callable[[list[Artifact]], list[Artifact]] | None = None,
+    arrange: Callable[[list[Artifact], Workspace], list[Artifact]] | None = None,
     choose: Callable[[Session], list[Artifact]] | None = None,
 ) -> Iterator[Planned]:
     """Open a session and plan an order, with the workspace locked.

@@ -7,7 +7,7 @@ from rvbuild.stages.names import COMMANDS, PARTS, on_request
 STAGES = tuple(COMMANDS)
 """The stages that have a command."""
 BUILDING = (*STAGES, "build")
-CLEANED = (*STAGES, "data")
+CLEANED = (*STAGES, "data", "folds")
 """The stages that `clean` accepts."""
 
 
@@ -15,7 +15,7 @@ def stages_of(word: str) -> tuple[str, ...]:
     """Return the stages that a command or the name of a stage stands for.
 
     >>> stages_of("predict"), stages_of("infer"), stages_of("eval")
-    (('infer', 'predict', 'mosaic'), ('infer',), ('eval',))
+    (('export', 'infer', 'predict', 'mosaic'), ('infer',), ('eval',))
     """
     return PARTS.get(word, (word,))
 

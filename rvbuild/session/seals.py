@@ -11,6 +11,7 @@ from rvbuild.engine.keys import installed
 from rvbuild.engine.keys.artifact import Artifact, Source
 from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.engine.plan import seal
+from rvbuild.engine.store import inside
 from rvbuild.engine.store.fingerprint import is_racy
 from rvbuild.files.address import is_url
 from rvbuild.files.identity import CONTENT
@@ -22,6 +23,12 @@ from rvbuild.session.session import Session
 def before_loading(paths: Iterable[Path]) -> dict[str, Signature]:
     """Return the signatures of the project files and of rvbuild's own files, before they are read."""
     return {str(p.absolute()): s for p in [*paths, *installed.on_disk()] if (s := signature(p)) is not None}
+
+
+def remove_all(cache: Path) -> None:
+    """Remove all seals of a workspace, because something has changed that they do not hold."""
+    for path in (cache / "seals").glob("*.json"):
+        inside.remove(cache, f"seals/{path.name}")
 
 
 def write(

@@ -117,7 +117,7 @@ def open_session(
     artifacts: Callable[[Sequence[Project], Workspace], list[Artifact]] | None = None,
     rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
     requested: bool = False,
-    arrange: Callable[[list[Artifact]], list[Artifact]] | None = None,
+    arrange: Callable[[list[Artifact], Workspace], list[Artifact]] | None = None,
 ) -> Iterator[Session]:
     """Open the workspace of `projects` and plan the artifacts that `artifacts` returns; by default all.
 
@@ -134,7 +134,7 @@ def open_session(
         appeared = find_sidecars(workspace, projects, executor)
         if artifacts is None:
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, notify), requested)
-            every = arrange(every) if arrange is not None else every
+            every = arrange(every, workspace) if arrange is not None else every
         else:
             every = artifacts(projects, workspace)
         plan = Plan(workspace, every, digest_runner(executor), forced(every) if forced else frozenset(), appeared)

@@ -26,12 +26,14 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo
+from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.settings.area import OfArea
 from rvbuild.settings.image import SceneImageSettings
 from rvbuild.settings.train import TrainedSettings
 from rvbuild.stages.augmented import Augmented
+from rvbuild.stages.engines.exported import load_exported
+from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.predictor import Predictor, load_predictor
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
@@ -69,6 +71,8 @@ class SceneInferSettings(InferSettings, SceneImageSettings):
 class InferStageSettings(SceneInferSettings, OfArea):
     """The settings of the stage: of `predict`, what windows and their merging depend on."""
 
+    engine: NotRequired[ExportedEngine]
+    """What computes the exported network; omitted for torch and for training backends."""
     trained: NotRequired[TrainedSettings]
     """The model that the project names. In no key."""
 
@@ -79,7 +83,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outp
     Parameters
     ----------
     inputs
-        `image`: the files of the scene; `aoi`: none or more; `model`: `model.safetensors` and `model.json`.
+        `image`: the files of the scene; `aoi`: none or more; `model`: `model.safetensors` and `model.json`. With an
+        engine `model.json` alone, and `network`: the `model.onnx`.
     settings
         See `InferStageSettings`.
     outputs
@@ -97,8 +102,13 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outp
     from rvbuild.geo.area.aoi import open_aoi  # imported late: images that bundles predict have no area, nor fiona
 
     files = {path.name: path for path in inputs["model"]}
-    device, trained = settings["predict"]["device"], settings.get("trained")
-    predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)
+    device = settings["predict"]["device"]
+    predictor: Predictor
+    if engine := settings.get("engine"):
+        (network,) = inputs["network"]
+        predictor = load_exported(network, read_info(files[DESCRIPTION]), engine, device)
+    else:
+        predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=settings.get("trained"))
     aoi_files, area = inputs.get("aoi", ()), settings.get("area")
     infer_scene(predictor, inputs["image"], settings, outputs, progress, lambda grid: open_aoi(aoi_files, grid, area))
 

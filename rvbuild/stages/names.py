@@ -38,7 +38,7 @@ COMMANDS = {
 """The commands that build stages, in the order of the work, each with its line of `--help`."""
 
 PARTS = {
-    "predict": ("infer", "predict", "mosaic"),
+    "predict": ("export", "infer", "predict", "mosaic"),
     "draft": ("features", "sums", "head", "draft", "draft_eval"),
     "review": ("suspects",),
     "suggest": ("suggestions",),

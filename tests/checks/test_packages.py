@@ -8,13 +8,14 @@ import pytest
 
 from rvbuild.checks import packages
 from rvbuild.project.tables.bundle import BundleTable
+from rvbuild.project.tables.predict import PredictTable
 from rvbuild.project.tables.train import TrainTable
 
 
-def project(log: tuple[str, ...] = (), **bundle: Any) -> Any:
-    return SimpleNamespace(
-        file=SimpleNamespace(bundle=BundleTable.model_validate(bundle), train=TrainTable.model_validate({"log": log}))
-    )
+def project(log: tuple[str, ...] = (), engine: str = "torch", **bundle: Any) -> Any:
+    train, predict = TrainTable.model_validate({"log": log}), PredictTable.model_validate({"engine": engine})
+    file = SimpleNamespace(bundle=BundleTable.model_validate(bundle), train=train)
+    return SimpleNamespace(file=file, train=train, predict=predict)
 
 
 def test_packages_are_only_needed_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +42,19 @@ def test_logs_of_a_training_need_the_packages_of_their_extras(monkeypatch: pytes
         "\"tensorboard\" needs the package tensorboard, which is not installed: pip install 'rvbuild[tensorboard]'"
     )
     assert "pip install 'rvbuild[mlflow]'" in flow.text
+
+
+def test_engines_need_their_package_and_an_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    missing = {"openvino", "onnxscript"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find(name))
+    assert list(packages.findings(project())) == []
+    export, engine = packages.findings(project(engine="openvino"))
+    assert (packages.KINDS[export.kind], packages.KINDS[engine.kind]) == ("export", "infer")
+    assert export.key == engine.key == ("predict", "engine")
+    assert export.text == (
+        '"openvino" needs packages that are not installed (onnxscript): '
+        "pip install 'rvbuild[openvino]', or use engine = \"torch\""
+    )
+    (of_onnxruntime,) = packages.findings(project(engine="onnxruntime"))
+    assert "(onnxscript): pip install 'rvbuild[onnx]'" in of_onnxruntime.text

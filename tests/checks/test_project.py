@@ -149,6 +149,8 @@ def test_memory_of_what_computes(project: Project, machine: Any) -> None:
     takes = resources.computing_bytes(project, scenes, model)
     assert takes["train"] == resources.PROCESS_BYTES + 4 * 1_000_000 + 3 * 3 * 100 * 100 + images + 8 * 10_000_000
     assert resources.PROCESS_BYTES < takes["infer"] < takes["train"]
+    averaged = resources.computing_bytes(changed(project, "[chip]", "[train]\nema = 0.9\n[chip]"), scenes, model)
+    assert averaged["train"] == takes["train"] + 2 * 1_000_000
     sure = resources.computing_bytes(project, scenes, None)
     assert sure["train"] == resources.PROCESS_BYTES + 8 * 100 * 100 * resources.SURE_BYTES > takes["train"]
     machine(memory=2 * sure["train"])

@@ -40,5 +40,19 @@ def test_a_bundle_with_onnx(space: Space, monkeypatch: pytest.MonkeyPatch) -> No
         assert result.status == 0, result.out + result.err
     one, other = (sorted(p.name for p in (space.root / e / "c").iterdir()) for e in ("torch", "onnxruntime"))
     assert one == other and "labels.tif" in one
+    hub = str(space.root / "hub")
+    result = space.rvbuild("bundle", "--hf", hub, "projects/p.toml")
+    assert result.status == 0 and "nothing was uploaded" in result.out, result.out + result.err
+    result = space.rvbuild("predict", hub, str(space.root / "data/c.tif"), "-o", str(space.root / "again"))
+    assert result.status == 0, result.out + result.err
+    assert all(
+        p.read_bytes() == (space.root / "again/c" / p.name).read_bytes() for p in (space.root / "torch/c").iterdir()
+    )
+    result = space.rvbuild("bundle", "--verify", hub)
+    assert result.status == 0 and f"{hub}: the 7 members are those of the manifest" in result.out
+    result = space.rvbuild("bundle", "--hf", str(space.root / "data"), "projects/p.toml")
+    assert result.status == 2 and "is no model repository that rvbuild has written" in result.err
+    result = space.rvbuild("bundle", "--hf", hub, "--verify", hub)
+    assert result.status == 2 and "choose one" in result.err
     result = space.rvbuild("predict", "projects/p.toml", "--engine", "torch")
     assert result.status == 2 and "--engine, --tta, --asset, --allow-code: for a bundle" in result.err

@@ -37,8 +37,8 @@ TABLES = {
         "train": [
             "epochs = 2",
             "epochs = 1",
-            'epochs = 2\nclass_weights = "balanced"',
-            'epochs = 2\nschedule = "constant"',
+            'epochs = 2\nclass_weights = "balanced"\nwarmup_epochs = 0.5\nloss = { cross_entropy = 1, dice = 0.5 }',
+            'epochs = 2\nschedule = "constant"\nema = 0.9\naccumulate = 2\naugment = ["crop", "cutmix"]',
         ],
         "predict": [
             "stride_px = 16",
@@ -48,7 +48,11 @@ TABLES = {
     },
     "cells": {
         "chip": ["cell_px = 15 }", 'cell_px = 15, rule = "ioa" }', "cell_px = 20 }"],
-        "train": ["epochs = 2", "epochs = 1", 'epochs = 2\nclass_weights = "balanced"'],
+        "train": [
+            "epochs = 2",
+            "epochs = 1",
+            'epochs = 2\nclass_weights = "balanced"\naugment = ["mixup", "noise"]\nencoder_lr = 0.1',
+        ],
         "predict": [
             "lr = 1e-2",
             'lr = 1e-2\n[predict]\nscores = "uint8"\nrgb = true',
@@ -61,7 +65,12 @@ TABLES = {
             "size_px = 32\nstride_px = 16\nneg_ratio = 0.5\nioa_thresh = 0.5\nclip = true",
             'size_px = 32\nmethod = "random"\nper_scene = 6\nneg_ratio = 1.0',
         ],
-        "train": ["epochs = 1", 'epochs = 2\nschedule = "constant"', "epochs = 1\naugment = []"],
+        "train": [
+            "epochs = 1",
+            'epochs = 2\nschedule = "constant"\nlayer_decay = 0.8',
+            "epochs = 1\naugment = []",
+            'epochs = 1\naugment = ["crop", "scale"]\naugment_args = { scale = { min = 0.5 } }',
+        ],
         "predict": [
             "score_thresh = 0.1",
             "score_thresh = 0.27",

@@ -68,11 +68,11 @@ def test_another_version_of_torch_is_a_reason_where_the_project_is_strict(built,
     built.edit("[classes]", 'strict = ["torch"]\n\n[classes]')
     before = metadata.version("torch")
     result = built.rvbuild("status", "--json")
-    assert f"torch not in the key → {before} (project.strict)" in result.reasons("train")
+    assert f"torch not in the key → {before} (version in the key)" in result.reasons("train")
     assert built.rvbuild("analyze", "-q").status == 0
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "9.9" if name == "torch" else real(name))
-    assert f"torch {before} → 9.9 (project.strict)" in built.rvbuild("status", "--json").reasons("analyze:a")
+    assert f"torch {before} → 9.9 (version in the key)" in built.rvbuild("status", "--json").reasons("analyze:a")
 
 
 def built_project(space):

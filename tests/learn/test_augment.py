@@ -142,3 +142,83 @@ def test_own_function_must_keep_shape_and_dtype(tmp_path, monkeypatch):
         augmenter("own_augment:lose")(original, (0,))
     with pytest.raises(ModelError, match='"own_augment:fail" failed: KeyError'):
         augmenter("own_augment:fail")(original, (0,))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_gamma_keeps_the_ends_of_the_range_and_the_order(dtype):
+    span = {"uint8": 255.0, "uint16": 4000.0, "float32": 0.5}[dtype]
+    normalize = SCALE if dtype == "uint8" else {"kind": "linear", "low": [0.0, 0.0], "high": [span, span]}
+    ramp = np.linspace(0, span, 64).astype(dtype).reshape(1, 8, 8).repeat(2, axis=0)
+    make = augmenter("gamma", dtype=dtype, bands=2, normalize=normalize)
+    middles = []
+    for n in range(40):
+        image = make(Sample(ramp, None, {}), (n,)).image
+        assert image.dtype == dtype and (np.diff(image.reshape(2, -1).astype(float), axis=1) >= 0).all()
+        assert np.allclose(image[:, 0, 0], 0) and np.allclose(image[:, -1, -1], ramp[0, -1, -1])
+        middles.append(image[:, 4, 0] / span)
+    assert np.min(middles) < 0.47 and np.max(middles) > 0.53 and any(low != high for low, high in middles)
+
+
+def always(*names, dtype="uint8", bands=3, normalize=SCALE, **args):
+    return Augmenter(names, normalize, dtype, bands, OPS, {name: {"probability": 1.0, **args} for name in names})
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_a_blur_is_a_weighted_mean_of_data_alone(dtype):
+    image, valid = np.full((1, 15, 15), 90, dtype=dtype), np.ones((1, 15, 15), dtype=bool)
+    valid[0, 3:6, 3:6] = False
+    image[~valid] = 7
+    normalize = SCALE if dtype == "uint8" else {"kind": "linear", "low": [0.0], "high": [255.0]}
+    make = always("blur", dtype=dtype, bands=1, normalize=normalize, sigma_px=3.0)
+    for n in range(8):
+        blurred = make(Sample(image, valid, {}), (n,))
+        assert np.allclose(blurred.image[valid], 90, rtol=1e-5) and (blurred.image[~valid] == 7).all()
+        assert blurred.image.dtype == dtype and blurred.valid is valid
+    point = np.zeros((1, 15, 15), dtype="float32")
+    point[0, 7, 7] = 100
+    make = always("blur", dtype="float32", bands=1, normalize={"kind": "linear", "low": [0.0], "high": [1.0]})
+    blurred = make(Sample(point, None, {}), (1,)).image[0]
+    assert blurred.sum() == pytest.approx(100, rel=1e-4) and np.allclose(blurred, blurred.T, rtol=1e-4)
+    # A Gaussian: the logarithms of the weights fall with the square of the distance.
+    assert np.log(blurred[7, 9] / blurred[7, 7]) == pytest.approx(4 * np.log(blurred[7, 8] / blurred[7, 7]), rel=1e-3)
+
+
+def test_noise_is_relative_to_the_range_and_spares_null():
+    image, valid = np.full((2, 64, 64), 2000, np.uint16), np.ones((2, 64, 64), dtype=bool)
+    valid[:, :8] = False
+    normalize = {"kind": "linear", "low": [0.0, 0.0], "high": [1000.0, 4000.0]}
+    make, ratios = always("noise", dtype="uint16", bands=2, normalize=normalize, std=0.1), []
+    for n in range(20):
+        noise = make(Sample(image, valid, {}), (n,)).image.astype(float) - 2000
+        assert not noise[:, :8].any()
+        spread = noise[:, 8:].std(axis=(1, 2))
+        assert spread[0] < 103 and abs(np.corrcoef(noise[0, 8:].ravel(), noise[1, 8:].ravel())[0, 1]) < 0.1
+        ratios.append(spread[1] / spread[0])
+    assert np.allclose(ratios, 4, rtol=0.1)
+
+
+def test_single_bands_are_dropped_but_never_all():
+    original = sample(bands=4)
+    make = Augmenter(["band_drop"], SCALE, "uint8", 4, OPS, {"band_drop": {"probability": 0.5}})
+    dropped = []
+    for n in range(200):
+        made = make(original, (n,))
+        assert np.array_equal(made.image, original.image)
+        gone = ~made.valid.any(axis=(1, 2))
+        assert np.array_equal(made.valid[~gone], original.valid[~gone])
+        dropped.append(gone)
+    share = np.mean(dropped, axis=0)
+    assert not np.all(dropped, axis=1).any() and (share > 0.35).all() and (share < 0.6).all()
+    with pytest.raises(ModelError, match='"band_drop" needs imagery of two bands or more, found one'):
+        augmenter("band_drop", bands=1)
+
+
+def test_arguments_of_a_users_function(tmp_path, monkeypatch):
+    (tmp_path / "own_arguments.py").write_text(
+        "def add(sample, rng, amount):\n    return {**sample, 'image': sample['image'] * 0 + amount}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    make = Augmenter(["own_arguments:add"], SCALE, "uint8", 3, OPS, {"own_arguments:add": {"amount": 9}})
+    assert (make(sample(), (0,)).image == 9).all()
+    with pytest.raises(ModelError, match=r'"own_arguments:add" failed: TypeError: add\(\) missing'):
+        augmenter("own_arguments:add")(sample(), (0,))

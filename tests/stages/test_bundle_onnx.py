@@ -23,8 +23,10 @@ from rvbuild.learn.model_files import ModelInfo, read_info, write_info
 from rvbuild.progress import Silent
 from rvbuild.stages import predictor
 from rvbuild.stages.bundle import portable
+from rvbuild.stages.bundle.card import _metrics
 from rvbuild.stages.bundle.predict import predict_images
-from tests.stages.sample_bundles import CODE, MEMBERS, PORTABLE, contents, pack, rewrite, with_code
+from rvbuild.stages.engines import exporting
+from tests.stages.sample_bundles import CODE, LOG, MEMBERS, PORTABLE, contents, pack, rewrite, with_code
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -87,6 +89,13 @@ def test_the_card_tells_data_metrics_licence_and_limits(bundle: Path) -> None:
     assert "torchvision publishes" in text and "## Limits" in text
 
 
+def test_the_card_tells_that_weights_are_averages() -> None:
+    assert not any("average" in line for line in _metrics(LOG, PORTABLE))
+    assert list(_metrics(LOG, {**PORTABLE, "ema": 0.999}))[1] == (
+        "They are the exponential moving average of the weights of all steps until then (decay 0.999)."
+    )
+
+
 def test_equal_inputs_give_equal_bytes(bundle: Path, tmp_path: Path) -> None:
     again = pack(empty(tmp_path / "again"), write_model(tmp_path / "model"), onnx=True)
     assert again.read_bytes() == bundle.read_bytes()
@@ -141,7 +150,7 @@ def test_cells_are_classified_alike(tmp_path: Path) -> None:
 
 def test_a_network_that_predicts_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, description = write_model(tmp_path / "model")
-    export = portable.export
+    export = exporting.export
 
     def spoiled(*arguments: Any) -> bytes:
         model = onnx.load_model_from_string(export(*arguments))
@@ -150,10 +159,11 @@ def test_a_network_that_predicts_something_else_is_refused(tmp_path: Path, monke
         kernel.raw_data = (-values).tobytes()
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr(portable, "export", spoiled)
+    monkeypatch.setattr(exporting, "export", spoiled)
     settings: Any = predict_settings()
     with pytest.raises(
-        ModelError, match=r"predicts something else in onnxruntime than in torch: [1-9]\d* of \d+ classes"
+        ModelError,
+        match=r'^bundle.onnx: the model "unet" predicts something else in onnxruntime than in torch: [1-9]\d* of \d+ c',
     ):
         portable.portable(weights, description, {"bands": [], "dtype": "uint8"}, settings, None)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import subprocess
 import sys
 import zipfile
@@ -11,15 +13,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.model_files import DESCRIPTION, read_info
-from rvbuild.stages import predictor
+from rvbuild.progress import Silent
+from rvbuild.stages import export, infer, predictor
 from rvbuild.stages.augmented import Augmented
 from rvbuild.stages.engines import exported
 from rvbuild.stages.engines.exported import ExportedNetwork, is_installed, load_exported
 from rvbuild.stages.names import EXPORTED_ENGINES
 from rvbuild.tasks import get
+from tests.stages.sample_scenes import empty, predict_settings, write_raster
 from tests.stages.test_without_torch import SCENE, TASKS, make_bundle
 
 pytestmark = pytest.mark.slow
@@ -171,3 +176,61 @@ def test_openvino_is_imported_without_what_reports_its_use(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+INFER = """
+import importlib.abc, json, sys
+from pathlib import Path
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "onnx", "onnxscript"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocker())
+from rvbuild.progress import Silent
+from rvbuild.stages import infer
+bundle, image, out, settings = sys.argv[1:]
+inputs = {"image": [Path(image)], "model": [Path(bundle, "model.json")], "network": [Path(bundle, "model.onnx")]}
+infer.run(inputs, json.loads(settings), Path(out), Silent())
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_stage_predicts_without_torch(task: str, engine: Any, bundles: dict[str, Path], tmp_path: Path) -> None:
+    settings: Any = {**predict_settings(TASKS[task][1], **TASKS[task][3]), "task": task}
+    image, files = write_raster(tmp_path / "scene.tif", SCENE), bundles[task]
+    model = [files / "model.safetensors", files / "model.json"]
+    infer.run({"image": [image], "model": model}, settings, empty(tmp_path / "torch"), Silent())
+    words = [str(files), str(image), str(empty(tmp_path / "engine")), json.dumps({**settings, "engine": engine})]
+    done = subprocess.run([sys.executable, "-c", INFER, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "torch").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "engine").iterdir())
+    if "raw_labels.tif" in names:
+        of_torch, of_engine = (
+            rasterio.open(tmp_path / name / "raw_labels.tif").read(1) for name in ("torch", "engine")
+        )
+        assert len(np.unique(of_torch)) == 2 and np.mean(of_torch == of_engine) >= 0.9999
+
+
+def test_an_export_that_predicts_something_else_is_refused(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = bundles["semantic_segmentation"]
+    inputs = {"model": [files / "model.safetensors", files / "model.json"], "stats": [files / "stats.json"]}
+    run_export = functools.partial(export.run, inputs, {"engine": "onnxruntime"}, progress=Silent())
+    run_export(outputs=empty(tmp_path / "one"))
+    run_export(outputs=empty(tmp_path / "other"))
+    content = (tmp_path / "one/model.onnx").read_bytes()
+    assert content == (tmp_path / "other/model.onnx").read_bytes()
+    output = ExportedNetwork.output
+    monkeypatch.setattr(ExportedNetwork, "output", lambda *arguments: 1 - output(*arguments))
+    message = (
+        r'^predict.engine: the model "unet" predicts something else in onnxruntime than in torch: \d+ of \d+ classes '
+        r'differ, and scores by up to .*\. Use engine = "torch", or choose another train.model$'
+    )
+    with pytest.raises(ModelError, match=message):
+        run_export(outputs=empty(tmp_path / "third"))
+    assert not list((tmp_path / "third").iterdir())

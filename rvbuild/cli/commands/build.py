@@ -26,6 +26,7 @@ from rvbuild.session.headline import headline
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import Session
 from rvbuild.session.status import statuses
+from rvbuild.stages.bundle.hub.folder import as_bundle, is_repository, require_ours
 
 
 @dataclass(frozen=True)
@@ -176,17 +177,40 @@ def outcomes_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def verify_bundle(words: Sequence[str], allow_code: bool, verbosity: int, inline: bool) -> int:
     """Verify a bundle: its members, and its self-test with the engines that are installed."""
     gc.enable()  # a stage may run in this process; see `main`
-    if len(words) != 1 or not words[0].endswith(".zip"):
+    if len(words) != 1 or not (words[0].endswith(".zip") or is_repository(Path(words[0]))):
         raise UsageError("--verify expects one bundle: rvbuild bundle --verify BUNDLE.zip")
-    bundle = Path(words[0])
     reporter = report.make(False, verbosity, False)
     try:
-        progress = reporter.task(f"verify {bundle.name}")
-        lines = bundles.verify_file(bundle, progress, allow_code=allow_code, inline=inline)
+        with as_bundle(Path(words[0])) as bundle:
+            progress = reporter.task(f"verify {bundle.name}")
+            lines = bundles.verify_file(bundle, progress, allow_code=allow_code, inline=inline)
+            lines = [line.replace(str(bundle), words[0]) for line in lines]
     finally:
         reporter.close()
     if verbosity >= 0:
         echo("\n".join(lines))
+    return 0
+
+
+def bundle_for_hub(words: Sequence[str], options: Options, folder: Path) -> int:
+    """Build the bundle of one project, and write it as the files of a model repository."""
+    if len(words) > 1:
+        raise UsageError("--hf expects one project: rvbuild bundle --hf DIR projects/PROJECT.toml")
+    require_ours(folder)
+    status = build("bundle", words, options, None)
+    if status or options.dry_run:
+        return status
+    projects = load_all(project_paths(words), options.overrides)
+    if len(projects) > 1:
+        raise UsageError("--hf expects one project: rvbuild bundle --hf DIR projects/PROJECT.toml")
+    reporter = report.make(False, options.verbosity, options.as_json)
+    try:
+        names = bundles.write_repository(projects[0], folder, reporter.task(f"write {folder}"), inline=options.inline)
+    finally:
+        reporter.close()
+    if options.verbosity >= 0 and not options.as_json:
+        echo(f"{folder}: {', '.join(names)}")
+        echo(f"nothing was uploaded; decide on the licence in README.md, then: hf upload USER/NAME {folder}")
     return 0
 
 

@@ -10,12 +10,14 @@ import click
 from rvbuild.cli.report import duration, size_text
 from rvbuild.cli.terminal import echo
 from rvbuild.engine.history.versions import Name
-from rvbuild.engine.store import inside
 from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace, locked
 from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.project.model import Project
+from rvbuild.rules.experiments.folds import STAGE as FOLDS
+from rvbuild.session import seals
 from rvbuild.session.experiments.points import FILE, POINTS
+from rvbuild.session.experiments.remove import LIVE, remove_logs
 from rvbuild.session.forget import forget
 from rvbuild.session.names import CLEANED, stages_of
 from rvbuild.session.own_stages import own_stages
@@ -78,8 +80,10 @@ def clean(words: Sequence[str], keep_cache: bool, yes: bool, verbosity: int) -> 
                 notify(
                     f"{project.name}: {counted(len(points), 'point')} of sweeps stay; `rvbuild exp rm` removes points"
                 )
-        for path in (session.workspace.cache / "seals").glob("*.json"):
-            inside.remove(session.workspace.cache, f"seals/{path.name}")
+            if FOLDS in selected:
+                for left in (session.workspace.cache / project.name / FOLDS).glob(f"*/{LIVE}"):
+                    remove_logs(session.workspace.cache, f"{project.name}/{FOLDS}/{left.parent.name}")
+        seals.remove_all(session.workspace.cache)
         session.workspace.renew_lease()
     return 0
 
@@ -128,4 +132,6 @@ def _places(paths: Sequence[str]) -> str:
 
 def _is_of(name: str, project: str, stages: Sequence[str]) -> bool:
     parts = Name.of(name)
+    if parts.project.startswith(f"{project}/{FOLDS}/"):  # all stages of its folds
+        return FOLDS in stages
     return parts.stage in stages and parts.project == project

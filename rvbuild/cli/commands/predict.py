@@ -17,6 +17,7 @@ from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
 from rvbuild.process import variables
 from rvbuild.session.predicting.predict import Order, Prepared, prepared
+from rvbuild.stages.bundle.hub.folder import as_bundle
 from rvbuild.stages.names import AnyTestTime, Engine
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def predict_bundle(
     as_json: bool = False,
     verbosity: int = 0,
 ) -> int:
-    """Predict with a bundle: `words` are the bundle and what to predict; return the exit status."""
+    """Predict with a bundle: `words` are the bundle and what to predict; return the exit status.
+
+    The bundle may be a directory with the members of one.
+    """
     gc.enable()  # a stage may run in this process; see `main`
     bundle = Path(words[0])
     if len(words) == 1:
@@ -53,7 +57,11 @@ def predict_bundle(
     if into is None:
         raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
     how = (engine, tta, tuple(assets), jobs or 1, always_make, allow_code, inline)
-    order = Order(bundle, tuple(words[1:]), into, *how)
+    with as_bundle(bundle) as packed:
+        return _predict(Order(packed, tuple(words[1:]), into, *how), into, dry_run, as_json, verbosity)
+
+
+def _predict(order: Order, into: Path, dry_run: bool, as_json: bool, verbosity: int) -> int:
     reporter = report.make(False, verbosity, as_json)
     try:
         for line in variables.problems(os.environ):
@@ -62,7 +70,7 @@ def predict_bundle(
             if dry_run:
                 reporter.close()
                 return _dry_run(work, verbosity, as_json)
-            outcomes = work.run(reporter.task(f"predict {bundle.name}"))
+            outcomes = work.run(reporter.task(f"predict {order.bundle.name}"))
             lines = _last_lines(work, into, outcomes)
     finally:
         reporter.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,6 +43,11 @@ _OF_BUNDLES = ("jobs", "dry_run", "always_make", "inline", "as_json")
 """Options of building commands that apply to a bundle that predicts."""
 
 
+def is_repository(word: str) -> bool:
+    """Tell whether a word names a directory with the members of a bundle; nothing heavy is imported."""
+    return not word.endswith((".toml", ".zip")) and os.path.isfile(os.path.join(word, "manifest.json"))  # noqa: PTH113, PTH118
+
+
 def stages_of_workspace(words: Sequence[str]) -> list[str]:
     """Return the stages that the projects in `words` add."""
     from rvbuild.session.own_stages import own_stages
@@ -78,12 +84,15 @@ def _building(stage: str) -> Callable[..., int]:
             flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
         engine, tta, assets = flags.pop("engine", None), flags.pop("tta", None), flags.pop("assets", ())
+        hub = flags.pop("hub", None)
         applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
         if flags.pop("verify", False):
+            if hub is not None:
+                raise click.UsageError("--hf writes the bundle of a project, and --verify verifies one; choose one")
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
                 raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
             return build_command.verify_bundle(words, allow_code, verbosity, flags["inline"])
-        if words and words[0].endswith(".zip"):
+        if words and (words[0].endswith(".zip") or (stage == "predict" and is_repository(words[0]))):
             if stage == "bundle":
                 raise click.UsageError(
                     f"{words[0]}: a bundle is for `rvbuild predict`, or for `rvbuild bundle --verify {words[0]}`"
@@ -110,6 +119,8 @@ def _building(stage: str) -> Callable[..., int]:
                     f"{word}: not a project file (.toml)" + (" or bundle (.zip)" if stage == "predict" else "")
                 )
         options = build_command.Options(verbosity=verbosity, **flags)
+        if hub is not None:
+            return build_command.bundle_for_hub(words, options, hub)
         if stage == "review":
             from rvbuild.cli.commands import review as review_command
 

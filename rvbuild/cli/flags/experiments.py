@@ -65,7 +65,34 @@ def exp(words: tuple[str, ...], **flags: Any) -> int:
     return exp_command.exp(words, **flags)
 
 
+@click.command()
+@projects
+@click.option(
+    "-k", "count", type=click.IntRange(2, 1000), metavar="K", help="How many; default: those of the project, or 5."
+)
+@click.option(
+    "--by", type=click.Choice(["block", "scene"]), help="What a fold takes; default: as the project splits, or scenes."
+)
+@click.option("--soup", is_flag=True, help="Also average the weights of all folds, and bundle that model.")
+@jobs
+@inline
+@_dry_run
+@trusting
+@as_json
+@quiet
+@verbose
+def folds(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
+    """Train once for each part of the labelled ground, without it, and report mean and deviation of all metrics.
+
+    Each scene gets a map by models that have not learned from the place, which `rvbuild review` uses.
+    """
+    from rvbuild.cli.commands.experiments import folds as folds_command
+
+    return folds_command.folds(words, verbosity=-1 if quiet else 1 if verbose else 0, **flags)
+
+
 COMMANDS = (
     sweep,
     exp,
+    folds,
 )

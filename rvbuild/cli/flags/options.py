@@ -53,6 +53,13 @@ OF_COMMANDS = {
         click.option(
             "--verify", is_flag=True, help="Verify BUNDLE.zip: its members, and its self-test with all engines."
         ),
+        click.option(
+            "--hf",
+            "hub",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Write the bundle of a project as a model repository of the Hugging Face hub; no upload.",
+        ),
         _CODE,
     ),
     "predict": (

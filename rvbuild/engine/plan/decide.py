@@ -164,7 +164,8 @@ def _scalar_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
     before, after = old.get("packages", {}), new.get("packages", {})
     for name in sorted({*before, *after}):
         if before.get(name) != after.get(name):
-            text = f"{name} {before.get(name, 'not in the key')} → {after.get(name, 'not in the key')} (project.strict)"
+            old_version, new_version = (versions.get(name, "not in the key") for versions in (before, after))
+            text = f"{name} {old_version} → {new_version} (version in the key)"
             reasons.append(Reason(Cause.PACKAGE, text, name))
     before, after = old.get("variables", {}), new.get("variables", {})
     for name in sorted({*before, *after}):

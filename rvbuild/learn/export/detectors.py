@@ -49,10 +49,7 @@ def candidates_of(model: nn.Module, name: str, bands: int, chip_px: int) -> tupl
         if type(model) is kind:
             made: _Candidates = network(model, bands, chip_px)
             return made, made.reading()
-    raise ModelError(
-        f'bundle.onnx: the model "{name}" cannot be exported as ONNX: of detectors, the built-in ones can. Remove the '
-        "key, or choose another train.model"
-    )
+    raise ModelError(f'the model "{name}" cannot be exported as ONNX: of detectors, the built-in ones can')
 
 
 class _Candidates(nn.Module):

@@ -98,13 +98,10 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
         model = program.model_proto  # type: ignore[union-attr]
     except Exception as error:  # torch raises what it likes for what it cannot export
         reason = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), repr(error))
-        raise ModelError(
-            f'bundle.onnx: the model "{info.model}" cannot be exported as ONNX: {reason:.300}. Remove the key, or '
-            "choose another train.model"
-        ) from error
+        raise ModelError(f'the model "{info.model}" cannot be exported as ONNX: {reason:.300}') from error
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise ModelError(
-            f'bundle.onnx: the model "{info.model}" cannot be exported as ONNX: it is made for one number of images, '
+            f'the model "{info.model}" cannot be exported as ONNX: it is made for one number of images, '
             "perhaps because it uses len(images); images.shape[0] works"
         )
     _require_small(model.ByteSize(), info)
@@ -115,10 +112,7 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
 
 def _require_small(size: int, info: ModelInfo) -> None:
     if size > MOST_BYTES:
-        raise ModelError(
-            f'bundle.onnx: the model "{info.model}" has {size:,} bytes; ONNX files have at most 2 GiB. Remove the key, '
-            "or choose a smaller train.model"
-        )
+        raise ModelError(f'the model "{info.model}" has {size:,} bytes; ONNX files have at most 2 GiB')
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:

@@ -12,7 +12,20 @@ STAGE = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 RESERVED = frozenset(
     {
-        *("analyze", "chip", "train", "infer", "predict", "mosaic", "eval", "bundle", "report", "data", "build"),
+        *(
+            "analyze",
+            "chip",
+            "train",
+            "export",
+            "infer",
+            "predict",
+            "mosaic",
+            "eval",
+            "bundle",
+            "report",
+            "data",
+            "build",
+        ),
         *("draft", "features", "sums", "head", "draft_eval", "review", "suspects", "suggest", "suggestions", "models"),
         *("status", "why", "graph", "clean", "check", "schema", "new", "log", "diff", "watch", "view"),
         *("cache", "sign", "help", "sweep", "exp", "folds", "points"),

@@ -103,7 +103,7 @@ class VectorOutputTable(Table):
 class PredictTable(Table):
     """How scenes are predicted and written. labels.tif is always written."""
 
-    not_settings = ("mosaic", *keys_of_tasks("predict"))  # a task adds its own
+    not_settings = ("mosaic", "engine", *keys_of_tasks("predict"))  # a task adds its own
     omitted_defaults = ("tta",)
 
     stride_px: Pixels | None = Field(
@@ -116,6 +116,12 @@ class PredictTable(Table):
         "mean",
         description="How overlapping windows are merged: none (each pixel from the window whose centre is nearest), "
         "mean, or cosine (weighted towards the centres).",
+    )
+    engine: Literal["torch", "onnxruntime", "openvino", "auto"] = Field(
+        "torch",
+        description="What computes the network: torch; onnxruntime or openvino, which are faster on most CPUs and need "
+        "`pip install 'rvbuild[onnx]'` or `'rvbuild[openvino]'`; auto, which is openvino for built-in models unless "
+        "`device` names a GPU, and torch otherwise. See docs/engines.md.",
     )
     tta: TestTime | None = Field(
         None,
@@ -168,6 +174,15 @@ class PredictTable(Table):
             )
         if context.backend and self.is_set("device"):
             yield no_effect("device", "with train.backend, which chooses its device itself")
+        if context.backend and self.is_set("engine"):
+            yield no_effect("engine", "with train.backend, which computes the model itself")
+        if self.engine == "openvino" and self.device.startswith("cuda"):
+            yield Finding(
+                ("engine",),
+                f'"openvino" computes on the CPU, but device is {show(self.device)}; use engine = "torch" or '
+                '"onnxruntime", or remove the device',
+                (("device",),),
+            )
         for number, vector in enumerate(self.vectors):
             problem = context.class_problem(vector.class_, null=False)
             if problem:

@@ -12,6 +12,7 @@ class ReviewTable(Table):
 
     model: bool = Field(
         False,
-        description="Whether the trained model's scores of validation and test scenes count as much as the draft's. "
-        "Then a review trains and predicts first; for segmentation with predict.scores.",
+        description="Whether the trained model's scores of validation and test scenes count as much as the draft's, "
+        "and those of all scenes once `rvbuild folds` has made them. Then a review trains and predicts first; for "
+        "segmentation with predict.scores.",
     )

@@ -19,6 +19,7 @@ from rvbuild.project.tables.training.augment import Augmentation, augment_settin
 from rvbuild.project.tables.training.encoder import check_encoder
 from rvbuild.project.tables.training.loss import Loss, check_loss, loss_settings
 from rvbuild.project.tables.training.schedule import Steps, check_schedule
+from rvbuild.project.tables.training.selection import Selection
 from rvbuild.project.tables.training.weights import ClassWeights, Sampling, check_weights
 from rvbuild.project.tasks import SPECS, augmentations, losses
 from rvbuild.project.toml.keys import show
@@ -35,9 +36,6 @@ from rvbuild.project.toml.table import (
     no_effect,
 )
 from rvbuild.settings.train import BackendSettings, LogName, Optimizer, Schedule, TrainSettings
-
-METRICS = {spec.name: spec.metrics for spec in SPECS.values()}
-"""The metrics that can select the best epoch, by task; the first is the default."""
 
 
 def _amp(value: object) -> object:
@@ -286,7 +284,8 @@ class TrainTable(Table):
         yield from check_schedule(self.schedule, self.step_epochs, self.warmup_epochs, self.epochs, self.is_set)
         if self.is_set("momentum") and self.optimizer != "sgd":
             yield no_effect("momentum", f"with optimizer = {show(self.optimizer)}", "optimizer")
-        yield from self._check_selection(context)
+        selection = Selection(self.select, self.select_metric, self.patience, self.validation, self.epochs)
+        yield from selection.check(context, self.is_set)
         yield from check_weights("class_weights", self.class_weights, "nothing would be learnt", context)
         yield from check_weights("sampling", self.sampling, "no chip would be drawn", context)
         yield from duplicates(self.log, "log")
@@ -324,36 +323,6 @@ class TrainTable(Table):
                 ("pretrained",),
                 f"{show(self.encoder or model)} has no pretrained weights; give a path to a file, or remove the key",
                 (("model",),),
-            )
-
-    def _check_selection(self, context: Context) -> Iterator[Finding]:
-        metrics = METRICS[context.task]
-        if self.select_metric is not None and self.select_metric not in metrics:
-            choice = " or ".join(show(name) for name in metrics)
-            yield Finding(("select_metric",), f"expected {choice} for {context.task}, found {show(self.select_metric)}")
-        if not context.has_validation:
-            if self.select == "best":
-                yield Finding(
-                    ("select",), '"best" needs validation scenes to choose by; add some, or set select = "last"'
-                )
-            if self.patience:
-                yield Finding(
-                    ("patience",), "early stopping needs validation scenes to watch; add some, or set patience = 0"
-                )
-        elif not self.validation:
-            for key in ("select", "patience"):
-                if self.is_set(key) and getattr(self, key) not in ("last", 0):
-                    message = (
-                        f"{show(getattr(self, key))} looks at the scores of epochs, and validation = false scores none"
-                    )
-                    yield Finding((key,), message, (("validation",),))
-        if self.is_set("select_metric") and self.select == "last" and not self.patience:
-            yield no_effect("select_metric", 'with select = "last" and patience = 0', "select", "patience")
-        if self.patience >= self.epochs:
-            yield Finding(
-                ("patience",),
-                f"{self.patience} can never be used up: training has {self.epochs} epochs",
-                (("epochs",),),
             )
 
     @property

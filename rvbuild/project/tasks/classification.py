@@ -41,6 +41,7 @@ SPEC = TaskSpec(
     name="chip_classification",
     module="rvbuild.tasks.classification.task",
     gives="a class for each cell of a grid",
+    hub="image-classification",
     about="cells",
     models=(*TORCHVISION, *SCRATCH),
     scratch=SCRATCH,

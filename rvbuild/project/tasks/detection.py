@@ -31,6 +31,7 @@ SPEC = TaskSpec(
     name="object_detection",
     module="rvbuild.tasks.detection.task",
     gives="a box around each object",
+    hub="object-detection",
     about="boxes",
     models=(
         "fasterrcnn_resnet50_fpn",

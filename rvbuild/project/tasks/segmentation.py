@@ -31,6 +31,7 @@ SPEC = TaskSpec(
     name="semantic_segmentation",
     module="rvbuild.tasks.segmentation.task",
     gives="a class for each pixel",
+    hub="image-segmentation",
     about="pixels",
     models=(
         *("deeplabv3_resnet50", "deeplabv3_resnet101", "deeplabv3_mobilenet_v3_large"),

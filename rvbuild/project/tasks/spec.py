@@ -57,6 +57,8 @@ class TaskSpec:
         Whether models receive the targets during training and return their losses.
     one_class_is_enough : bool
         Whether a project may have a single class: an object differs from its surroundings.
+    hub : str
+        The name of the task on the Hugging Face hub.
     gives_pixels : bool
         Whether its prediction is a raster of classes.
     drafted : tuple of str
@@ -71,6 +73,7 @@ class TaskSpec:
     headline: str
     metrics: tuple[str, ...]
     raw: tuple[str, ...]
+    hub: str
     losses: tuple[str, ...] = ()
     augmentations: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.run.outcome import Reporter
+from rvbuild.engine.workspace import Workspace
 from rvbuild.project.model import Project
 from rvbuild.session import trust
 from rvbuild.session.build import Order, Planned, planned
@@ -25,14 +26,14 @@ class Variants:
     variants
         Its variants; see `points.variant`.
     also
-        Artifacts that are made from those of the variants.
+        Returns all artifacts, with some that are made from those of the variants.
     """
 
     def __init__(
         self,
         project: Project,
         variants: Sequence[Project],
-        also: Callable[[Graph], list[Artifact]] | None = None,
+        also: Callable[[Graph, Workspace], list[Artifact]] | None = None,
     ) -> None:
         self.project = project
         self.variants = list(variants)
@@ -40,11 +41,11 @@ class Variants:
         self._also = also
         self._every: list[Artifact] = []
 
-    def arrange(self, every: list[Artifact]) -> list[Artifact]:
+    def arrange(self, every: list[Artifact], workspace: Workspace) -> list[Artifact]:
         """Return the artifacts without those that variants share with the project."""
         self._every = every
         self.graph = share(every, self.project.name)
-        return [*self.graph.artifacts, *(self._also(self.graph) if self._also is not None else [])]
+        return self.graph.artifacts if self._also is None else self._also(self.graph, workspace)
 
     def of(self, session: Session, variant: Project) -> list[Artifact]:
         """Return the artifacts of a variant, the project's own where they are the same."""

@@ -192,6 +192,7 @@ def share(every: Sequence[Artifact], project: str) -> Graph:
             project=original.project,
             folder=original.folder,
             rename=original.rename,
+            live=original.live,
             inputs=inputs,
         ):
             same[artifact.name] = original.name

@@ -7,6 +7,7 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomli
 
@@ -15,6 +16,7 @@ from rvbuild.files.durable import sync
 from rvbuild.project.model import Project
 from rvbuild.project.toml import overrides
 from rvbuild.project.toml.edit import EditError, set_value
+from rvbuild.project.toml.problems import Override
 from rvbuild.project.toml.reading import shown
 from rvbuild.session.experiments.points import Point
 
@@ -52,6 +54,19 @@ class Edit:
             temporary.unlink(missing_ok=True)
 
 
+def _has(data: Any, override: Override) -> bool:
+    """Tell whether a parsed file has the value of an override."""
+    value = data
+    for step in override.key:
+        if isinstance(value, list) and str(step).isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        elif isinstance(value, dict) and step in value:
+            value = value[step]
+        else:
+            return False
+    return type(value) is type(override.value) and value == override.value
+
+
 def edit(project: Project, point: Point) -> Edit:
     """Return the project file with the keys of a point written in.
 
@@ -67,8 +82,11 @@ def edit(project: Project, point: Point) -> Edit:
     text = before
     for argument in point.overrides():
         override = overrides.parse(argument)
+        data = tomli.loads(text)
+        if _has(data, override):
+            continue  # perhaps spelled in another way, as 3e-3
         try:
-            text = set_value(text, overrides.apply(tomli.loads(text), override).key, override.value)
+            text = set_value(text, overrides.apply(data, override).key, override.value)
         except EditError as error:
             raise UsageError(f"{shown(project.path)}: {error}; nothing was written") from None
     name = shown(project.path)

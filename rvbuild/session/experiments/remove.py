@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rvbuild.engine.history.versions import Name
 from rvbuild.engine.store import inside
 from rvbuild.engine.workspace import Workspace, is_output_path, locked
 from rvbuild.project.model import Project
 from rvbuild.session.experiments.points import FILE, POINTS, Point
+
+LIVE = "live"
+"""The folder of such logs; see `Artifact.live`."""
 
 
 def remove(project: Project, points: Sequence[Point], notify: Callable[[str], None]) -> int:
@@ -25,6 +31,13 @@ def remove(project: Project, points: Sequence[Point], notify: Callable[[str], No
             workspace.close()
 
 
+def remove_logs(cache: Path, folder: str) -> None:
+    """Remove the logs that have grown during the trainings of a variant, and its folder if nothing else is in it."""
+    with contextlib.suppress(FileNotFoundError, OSError), inside.folder(cache, folder):
+        shutil.rmtree(cache / folder / LIVE, ignore_errors=True)
+        (cache / folder).rmdir()
+
+
 def _remove(workspace: Workspace, project: str, point: Point) -> int:
     count = 0
     of_point = {
@@ -35,7 +48,9 @@ def _remove(workspace: Workspace, project: str, point: Point) -> int:
             if is_output_path(output.path):
                 count += inside.remove(workspace.cache, workspace.placed(output.path), folders=True)
         workspace.state.clean(name, "rvbuild exp rm")
-    inside.remove(workspace.cache, f"{_name(project, point)}/{FILE}", folders=True)
+    folder = _name(project, point)
+    remove_logs(workspace.cache, folder)
+    inside.remove(workspace.cache, f"{folder}/{FILE}", folders=True)
     return count
 
 

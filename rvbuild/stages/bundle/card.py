@@ -11,11 +11,18 @@ from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.selection import Epoch, best_epoch
 from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle.licence import licence
-from rvbuild.stages.bundle.settings import BundleStageSettings
+from rvbuild.stages.bundle.settings import BundleStageSettings, PortableSettings
 
 
 def card(
-    info: ModelInfo, settings: BundleStageSettings, stats: ImageFigures, log: Sequence[Epoch], parameters: int
+    info: ModelInfo,
+    settings: BundleStageSettings,
+    stats: ImageFigures,
+    log: Sequence[Epoch],
+    parameters: int,
+    *,
+    onnx: bool = True,
+    place: str = "BUNDLE.zip",
 ) -> str:
     """Return the card as Markdown.
 
@@ -29,6 +36,10 @@ def card(
         The epochs of the training.
     parameters
         The number of weights.
+    onnx
+        Whether there is a network for onnxruntime.
+    place
+        What commands call the bundle.
     """
     spec, about = SPECS[info.task], settings["onnx"]
     arguments = f" with `{json.dumps(dict(info.model_args), sort_keys=True)}`" if info.model_args else ""
@@ -44,7 +55,7 @@ def card(
         f"| model | `{info.model}`{arguments} |",
         f"| parameters | {parameters:,} |",
         f"| input | {bands} of {info.dtype}, windows of {info.chip_px} px |",
-        f"| normalisation | `{json.dumps(info.normalize, sort_keys=True)}`, inside `model.onnx` |",
+        f"| normalisation | `{json.dumps(info.normalize, sort_keys=True)}`{', inside `model.onnx`' if onnx else ''} |",
         "",
         "## Classes",
         "",
@@ -59,7 +70,7 @@ def card(
         "",
         "## Training and metrics",
         "",
-        *_metrics(log, about["select"], about["select_metric"]),
+        *_metrics(log, about),
         "",
         "## Licence of the weights",
         "",
@@ -78,13 +89,16 @@ def card(
         "",
         "```shell",
         "pip install rvbuild",
-        "rvbuild predict BUNDLE.zip image.tif -o predictions/",
-        "rvbuild bundle --verify BUNDLE.zip",
+        f"rvbuild predict {place} image.tif -o predictions/",
+        f"rvbuild bundle --verify {place}",
         "```",
-        "",
-        "`model.onnx` also runs in QGIS Deepness, GeoDeep and onnxruntime; `model.stac.json` describes its input "
-        "and output.",
     ]
+    if onnx:
+        lines += [
+            "",
+            "`model.onnx` also runs in QGIS Deepness, GeoDeep and onnxruntime; `model.stac.json` describes its input "
+            "and output.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -105,14 +119,18 @@ def _bands(stats: ImageFigures) -> Iterator[str]:
         yield f"| {number} | {band['mean']:.6g} | {band['std']:.6g} | {_number(band['min'])} | {_number(band['max'])} |"
 
 
-def _metrics(log: Sequence[Epoch], select: str, metric: str) -> Iterator[str]:
+def _metrics(log: Sequence[Epoch], about: PortableSettings) -> Iterator[str]:
     if not log:
         yield "The training has no log."
         return
+    select, metric = about["select"], about["select_metric"]
     best = best_epoch(log, metric) if select == "best" else log[-1]["epoch"]
     epoch = next(line for line in log if line["epoch"] == best)
     chosen = f"the best of {len(log)} by {metric}" if select == "best" else f"the last of {len(log)}"
     yield f"The weights are those of epoch {best}, {chosen}."
+    if "ema" in about:
+        decay = f"(decay {about['ema']:g})"
+        yield f"They are the exponential moving average of the weights of all steps until then {decay}."
     if not epoch["metrics"]:
         yield "There were no validation chips, so no metric is known."
         return

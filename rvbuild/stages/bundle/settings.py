@@ -45,6 +45,8 @@ class PortableSettings(TypedDict):
     """The initial weights."""
     select: Literal["last", "best"]
     select_metric: str
+    ema: NotRequired[float]
+    """The decay of the average of weights that was kept in place of the weights."""
 
 
 class BundleStageSettings(BundleSettings[PredictSettings]):

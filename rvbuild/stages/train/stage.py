@@ -94,7 +94,7 @@ def run(
             f"train.{option} needs validation chips, but there are none; check scenes.validation and the chip settings"
         )
     start = open_start(inputs["weights"][0]) if train["pretrained"] == "bundle" else None
-    info = _describe(inputs, settings, chips, start)
+    info = describe(inputs, settings, chips, start)
     for split, chips_of_split in splits.items():
         if missing := chips_of_split.never_shown(info.output_ids):
             effect = "not learnt" if split == "train" else "not in the scores of epochs"
@@ -168,7 +168,7 @@ def _chances(settings: TrainStageSettings, chips: Chips) -> np.ndarray | None:
     return chances(chips.chip_class_counts, chips.classes, settings["null_id"], sampling)
 
 
-def _describe(
+def describe(
     inputs: Mapping[str, Sequence[Path]], settings: TrainStageSettings, chips: Chips, start: Start | None = None
 ) -> ModelInfo:
     """Return the content of `model.json`, without user code."""

@@ -18,7 +18,7 @@ from rvbuild.learn.hooks import Objective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
-from rvbuild.settings.chip import ChipSettings
+from rvbuild.settings.chip import ChipSettings, ShownBoxes
 from rvbuild.settings.evaluation import BoxEvalSettings
 from rvbuild.settings.labels import AnyVectorSettings, BoxFileSettings, LabelSettings
 from rvbuild.settings.predict import BoxPredictSettings
@@ -157,6 +157,22 @@ def orient(target: Target, mirror: bool, quarter_turns: int, size_px: int) -> Ta
 
     boxes = turned(target["boxes"], Orientation(mirror, quarter_turns), size_px)
     return {"boxes": boxes, "classes": target["classes"]}
+
+
+def window(
+    target: Target, row: int, col: int, side: int, size_px: int, null_id: int, shown: ShownBoxes | None
+) -> Target:
+    """Return the boxes that a square window of a chip shows, at their place in it; see `shown.shown_in`."""
+    from rvbuild.geo.windows import Window
+    from rvbuild.tasks.detection.shown import shown_in
+
+    assert shown is not None
+    part = shown_in(target, Window(row, col, side, side), shown)
+    return resize(part, (side, side), size_px)
+
+
+def paste(target: Target, other: Target, rows: slice, cols: slice) -> None:
+    """Return None: half a box is no box."""
 
 
 def collate(targets: Sequence[Target]) -> Targets:

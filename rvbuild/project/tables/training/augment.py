@@ -53,7 +53,7 @@ def _check_mixing(
 ) -> Iterator[Finding]:
     spec = SPECS[context.task]
     if name not in spec.augmentations:
-        message = f"{show(name)} mixes the labels of chips, which {spec.about} cannot be"
+        message = f"{show(name)} mixes the labels of chips, and {spec.about} cannot be mixed"
         yield Finding(key, f"{message}; for {context.task}: {', '.join(spec.augmentations)}")
         return
     if batch_size < 2:

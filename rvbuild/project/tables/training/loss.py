@@ -17,19 +17,26 @@ from rvbuild.project.toml.table import REFERENCE, Context, Finding, by_type, jso
 _NAMES = tuple(LOSSES)
 
 
-def _summed(value: dict[str, float]) -> dict[str, float]:
-    for name in value:
-        if REFERENCE.fullmatch(name):
-            wrong(f"{show(name)} is code of yours, which cannot be part of a sum; sum up in it")
-        if name not in LOSSES:
-            hint = nearest(name, _NAMES) or f"; known: {', '.join(_NAMES)}"
-            wrong(f"unknown loss {show(name)}{hint}")
+def _term(name: str) -> str:
+    if REFERENCE.fullmatch(name):
+        return wrong(f"{show(name)} is code of yours, which cannot be part of a sum; sum up in it")
+    if name not in LOSSES:
+        hint = nearest(name, _NAMES) or f"; known: {', '.join(_NAMES)}"
+        return wrong(f"unknown loss {show(name)}{hint}")
+    return name
+
+
+def _not_empty(value: dict[str, float]) -> dict[str, float]:
     return value or wrong("expected at least one loss with its weight, found an empty table")
 
 
 Loss: TypeAlias = Annotated[
     Annotated[str, named(_NAMES, "loss", "package.module:factory"), names_schema(_NAMES), Tag("<named>")]
-    | Annotated[dict[str, Annotated[float, Field(gt=0)]], AfterValidator(_summed), Tag("<weights>")],
+    | Annotated[
+        dict[Annotated[str, AfterValidator(_term)], Annotated[float, Field(gt=0)]],
+        AfterValidator(_not_empty),
+        Tag("<weights>"),
+    ],
     by_type({str: "<named>", dict: "<weights>"}, "a loss, or a table { loss = weight }"),
 ]
 """A loss, or the weight of each of several."""

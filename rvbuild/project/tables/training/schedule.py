@@ -55,6 +55,6 @@ def check_schedule(
     if warmup_epochs >= epochs:
         yield Finding(
             ("warmup_epochs",),
-            f"{show(warmup_epochs)} is not before the end: training has {epochs} epochs",
+            f"{warmup_epochs:g} is not before the end: training has {epochs} epochs",
             (("epochs",),),
         )

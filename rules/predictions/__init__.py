@@ -1,0 +1,1 @@
+"""The rules of what predictions need besides a trained model."""

@@ -1,0 +1,159 @@
+"""Networks exported for other engines, and compared with torch. torch and onnx are imported here."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from rvbuild import tasks
+from rvbuild.errors import ModelError
+from rvbuild.geo.raster.stats import ImageFigures
+from rvbuild.learn.export.graph import export, with_metadata
+from rvbuild.learn.model_files import ModelInfo
+from rvbuild.stages.engines.exported import METADATA, load_exported
+from rvbuild.stages.names import ExportedEngine
+from rvbuild.stages.network import Network
+
+LARGEST_DIFFERENCE = 1e-3
+"""By how much a score may differ between torch and another engine."""
+
+_FEWEST = 2
+"""Images that both engines predict at least; the first become the self-test of a bundle."""
+
+_SCALES_PX = (32, 8, 2)
+
+
+class Export(NamedTuple):
+    """An exported network."""
+
+    network: nn.Module
+    """Maps normalised images to what the graph gives."""
+    content: bytes
+    """The graph, without metadata."""
+    about: Mapping[str, Any]
+    """What its metadata say of it: the task, the classes, and how the output is read."""
+
+    def file(self, about: Mapping[str, Any], others: Mapping[str, str] | None = None) -> bytes:
+        """Return the content of a `model.onnx` that says `about` of itself, with other metadata."""
+        text = json.dumps(about, sort_keys=True, ensure_ascii=False)
+        return with_metadata(self.content, {**(others or {}), METADATA: text})
+
+
+def export_network(model: nn.Module, info: ModelInfo) -> Export:
+    """Export a trained network.
+
+    Raises
+    ------
+    ModelError
+        It cannot be exported.
+    """
+    task = tasks.get(info.task)
+    exported = task.exported(model, info)
+    exported.network.eval()
+    content = export(exported.network, info, task.PORTABLE.output, exported.translations)
+    about = {
+        "task": info.task,
+        "model": info.model,
+        "bands": info.bands,
+        "dtype": info.dtype,
+        "outputs": list(info.outputs),
+        "output_ids": info.output_ids,
+        "reading": dict(exported.reading),
+    }
+    return Export(exported.network, content, about)
+
+
+@contextlib.contextmanager
+def told_of(key: str, remedy: str) -> Iterator[None]:
+    """Say in errors of a block which key of the project asks for an export, and what to do."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{key}: {error}. {remedy}") from error
+
+
+def sample(info: ModelInfo, stats: ImageFigures) -> np.ndarray:
+    """Return images like those of the training, `(n, C, H, W)` in their dtype: patches of several sizes.
+
+    Their values spread as those of the training imagery do, band by band.
+    """
+    random, side = np.random.default_rng(0), info.chip_px
+    count = max(_FEWEST, tasks.get(info.task).PORTABLE.tested)
+    noise = np.zeros((count, info.bands, side, side))
+    for patch in _SCALES_PX:
+        patches = -(-side // patch)
+        coarse = random.random((count, info.bands, patches, patches)) - 0.5
+        noise += np.kron(coarse, np.ones((patch, patch)))[..., :side, :side]
+    dtype = np.dtype(info.dtype)
+    means, stds = _spread(info, stats, dtype)
+    values = means + stds * noise / noise.std()
+    if dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        # Doubles beyond 2^53 are not exact: the last ones would leave the range of 64-bit integers.
+        values = np.clip(np.rint(values), limits.min, min(limits.max, 1 << 53))
+    images: np.ndarray = values.astype(dtype)
+    return images
+
+
+def _spread(info: ModelInfo, stats: ImageFigures, dtype: np.dtype[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation of each band, (C, 1, 1)."""
+    bands = stats["bands"]
+    if len(bands) != info.bands or stats.get("dtype") != info.dtype:
+        high = float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+        figures = [(high / 2, high / 6)] * info.bands
+    else:
+        figures = [(band["mean"], band["std"]) for band in bands]
+    means, stds = np.array(figures, dtype=np.float64).T.reshape(2, -1, 1, 1)
+    return means, stds
+
+
+def compared(
+    network: Network, export: Export, images: np.ndarray, expected: Mapping[str, np.ndarray], engine: ExportedEngine
+) -> float:
+    """Return the power of ten that the largest difference of a score between torch and an engine is below.
+
+    A figure itself would differ from one processor to the next, and so would the bundle.
+
+    Parameters
+    ----------
+    network
+        The network in torch.
+    export
+        The exported network.
+    images
+        As `sample` returns them.
+    expected
+        What the task expects of the predictions of torch.
+    engine
+        The engine.
+
+    Raises
+    ------
+    ModelError
+        The engine cannot compute it, or predicts something else.
+    """
+    info, portable = network.info, tasks.get(network.info.task).PORTABLE
+    with tempfile.TemporaryDirectory(prefix="rvbuild-onnx-") as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(export.file(export.about))
+        session = load_exported(path, info, engine, "cpu", where=f'the model "{info.model}"')
+        output = session.output(images, None)
+        with torch.inference_mode():
+            of_torch = export.network(network.normalized(images, None)).numpy()
+        wrong, count = portable.misses(session.read(output), expected)
+    difference = portable.difference(of_torch, output, len(info.outputs))
+    if wrong or not difference <= LARGEST_DIFFERENCE:
+        raise ModelError(
+            f'the model "{info.model}" predicts something else in {engine} than in torch: {wrong} of {count} classes '
+            f"differ, and scores by up to {difference:.2g}"
+        )
+    return max(1e-6, 10.0 ** math.ceil(math.log10(difference))) if difference else 1e-6
