@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import Space
+from .test_pipelines import blocks, write_page
 
 LR = "lr = 1e-2"
 
@@ -162,3 +163,15 @@ def test_points_and_projects_are_compared(points: Space) -> None:
     projects = points.rvbuild("diff", "projects/p.toml", "projects/q.toml")
     assert "train.epochs: 2 → 3" in projects.out
     assert "no such point" in points.rvbuild("diff", ids[0.01], "pzz", "projects/p.toml").err
+
+
+def test_own_stages_that_points_share_are_built_once(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RVBUILD_TRUST", "yes")
+    write_page(space, "squares")
+    labels = next(text for text in blocks("toml") if text.startswith("[scene]")).splitlines()[1]
+    space.edit('labels = { vector = "data/{id}.geojson", class = "building", background = "ground" }', labels)
+    result = space.rvbuild("sweep", "--inline", "--stage", "chip", "--grid", "chip.size_px=32,24")
+    assert result.status == 0, result.out + result.err
+    assert (space.root / "cache/p/squares/a.geojson").exists()
+    (of_point,) = (space.root / "cache/p/points").glob("*/chip")
+    assert [path.name for path in sorted(of_point.parent.iterdir())] == ["chip", "point.json"]

@@ -36,7 +36,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def predict(bundle: Path, *words: str, **options: Any) -> dict[str, tuple[Did, str]]:
     """Return scene -> what was done and why, or why it failed."""
-    order = Order(bundle, words or ("data",), Path("out"), inline=True, **options)
+    order = Order(bundle, bundle, words or ("data",), Path("out"), inline=True, **options)
     with prepared(order, Plain(False, -1)) as work:
         outcomes = work.run(Silent())
     return {str(o.artifact.scene): (o.did, o.message or "; ".join(map(str, o.reasons))) for o in outcomes}
@@ -155,12 +155,12 @@ def test_the_manifest_says_what_was_made_from_what(packed: Path, data: Path) -> 
 
 
 def test_a_dry_run_writes_nothing(packed: Path, data: Path) -> None:
-    with prepared(Order(packed, ("data",), Path("out"), inline=True), Plain(False, -1), dry_run=True) as work:
+    with prepared(Order(packed, packed, ("data",), Path("out"), inline=True), Plain(False, -1), dry_run=True) as work:
         states = [planned.decision.state.value for planned in work.planned]
     assert states == ["missing", "missing"] and not Path("out").exists()
     predict(packed, "data/a.tif")
     before = names("out")
-    with prepared(Order(packed, ("data",), Path("out"), inline=True), Plain(False, -1), dry_run=True) as work:
+    with prepared(Order(packed, packed, ("data",), Path("out"), inline=True), Plain(False, -1), dry_run=True) as work:
         assert {p.scene.name: p.decision.state.value for p in work.planned} == {"a": "fresh", "north/a": "missing"}
     assert names("out") == before
 

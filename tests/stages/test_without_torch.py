@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import rasterio
 import tomli
@@ -21,7 +22,7 @@ from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
 from rvbuild.stages.bundle import write as bundle
-from rvbuild.stages.bundle.predict import predict_images
+from rvbuild.stages.bundle.predict import open_bundle, predict_images
 from tests.stages.sample_bundles import LOG, PORTABLE, pack
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
@@ -184,3 +185,17 @@ def test_projects_say_that_they_need_torch(tmp_path: Path, environment: Path) ->
     done = run(environment, "build", str(tmp_path / "p.toml"))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "build: projects need torch, which is not installed; rvbuild-runtime only predicts" in done.stderr
+
+
+def test_boxes_have_a_type_that_geodeep_and_deepness_read(tmp_path: Path) -> None:
+    """Only the types YOLO_v8 and YOLO_v9 are (4 + K, A) in GeoDeep; Deepness has the latter."""
+    folder = tmp_path / "opened"
+    folder.mkdir()
+    open_bundle(make_bundle(tmp_path, "object_detection"), folder)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["model_type"]) == "Detector" and json.loads(metadata["det_type"]) == "YOLO_v9"
+    (output,) = session.run(None, {"images": SCENE[None, :, :32, :32] / np.float32(255)})
+    assert output.shape[:2] == (1, 4 + len(json.loads(metadata["class_names"])))
+    scores = output[0, 4:].max(axis=0)
+    assert scores.max() >= float(metadata["det_conf"]) and np.all((scores >= 0) & (scores <= 1))

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as arrays
 from rvbuild.learn.chips.geometry import orient
 from rvbuild.tasks import get
 from rvbuild.tasks.detection import task as task
+from rvbuild.tasks.protocol import Task
 
 CLASSES = [
     {"id": 0, "name": "tree", "color": "#00ff00"},
@@ -34,6 +35,9 @@ def equal(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
 
 def test_it_is_a_task() -> None:
     assert get("object_detection") is task
+    asked = {name for name in dir(Task) if callable(getattr(Task, name)) and not name.startswith("_")}
+    assert {"orient", "window", "derive"} <= asked
+    assert all(callable(getattr(task, name)) for name in asked)
 
 
 @settings(max_examples=30, deadline=None)

@@ -29,8 +29,9 @@ def objective(counts=(5, 0, 5), **changes):
 
 
 def test_the_module_has_all_that_the_protocol_asks():
-    protocol = vars(__import__("rvbuild.tasks.protocol", fromlist=["Task"]).Task)
-    asked = {name for name, value in protocol.items() if callable(value) and not name.startswith("_")}
+    protocol = __import__("rvbuild.tasks.protocol", fromlist=["Task"]).Task
+    asked = {name for name in dir(protocol) if callable(getattr(protocol, name)) and not name.startswith("_")}
+    assert {"orient", "window", "derive"} <= asked
     assert tasks.get("semantic_segmentation") is task
     assert all(callable(getattr(task, name)) for name in asked)
     assert {"PREDICT_SETTINGS", "RAW", "COUNTED"} <= set(vars(task))

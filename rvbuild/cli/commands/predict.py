@@ -58,10 +58,10 @@ def predict_bundle(
         raise UsageError(f"predict {bundle}: set the directory for the predictions with -o DIR")
     how = (engine, tta, tuple(assets), jobs or 1, always_make, allow_code, inline)
     with as_bundle(bundle) as packed:
-        return _predict(Order(packed, tuple(words[1:]), into, *how), into, dry_run, as_json, verbosity)
+        return _predict(Order(packed, bundle, tuple(words[1:]), into, *how), dry_run, as_json, verbosity)
 
 
-def _predict(order: Order, into: Path, dry_run: bool, as_json: bool, verbosity: int) -> int:
+def _predict(order: Order, dry_run: bool, as_json: bool, verbosity: int) -> int:
     reporter = report.make(False, verbosity, as_json)
     try:
         for line in variables.problems(os.environ):
@@ -70,8 +70,8 @@ def _predict(order: Order, into: Path, dry_run: bool, as_json: bool, verbosity: 
             if dry_run:
                 reporter.close()
                 return _dry_run(work, verbosity, as_json)
-            outcomes = work.run(reporter.task(f"predict {order.bundle.name}"))
-            lines = _last_lines(work, into, outcomes)
+            outcomes = work.run(reporter.task(f"predict {order.named.name}"))
+            lines = _last_lines(work, order.into, outcomes)
     finally:
         reporter.close()
     if as_json:

@@ -77,8 +77,6 @@ def _building(stage: str) -> Callable[..., int]:
     @quiet
     @verbose
     def command(words: tuple[str, ...], quiet: bool, verbose: bool, **flags: Any) -> int:
-        from rvbuild.cli.commands import build as build_command
-
         verbosity = -1 if quiet else 1 if verbose else 0
         if (count := flags.pop("count", None)) is not None:
             flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
@@ -91,6 +89,8 @@ def _building(stage: str) -> Callable[..., int]:
                 raise click.UsageError("--hf writes the bundle of a project, and --verify verifies one; choose one")
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
                 raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
+            from rvbuild.cli.commands import build as build_command
+
             return build_command.verify_bundle(words, allow_code, verbosity, flags["inline"])
         if words and (words[0].endswith(".zip") or (stage == "predict" and is_repository(words[0]))):
             if stage == "bundle":
@@ -118,6 +118,8 @@ def _building(stage: str) -> Callable[..., int]:
                 raise click.UsageError(
                     f"{word}: not a project file (.toml)" + (" or bundle (.zip)" if stage == "predict" else "")
                 )
+        from rvbuild.cli.commands import build as build_command  # imported late: a bundle needs none of it
+
         options = build_command.Options(verbosity=verbosity, **flags)
         if hub is not None:
             return build_command.bundle_for_hub(words, options, hub)

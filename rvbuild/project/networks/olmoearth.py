@@ -22,6 +22,9 @@ LICENCE_LINK = "https://github.com/allenai/olmoearth_pretrain/blob/main/LICENSE"
 BANDS = ("B02", "B03", "B04", "B08", "B05", "B06", "B07", "B8A", "B11", "B12", "B01", "B09")
 """Sentinel-2's, in the order in which the encoders take them."""
 
+WEIGHTS = "weights.pth"
+"""The file of weights in a repository of the hub."""
+
 PARAMETERS = {
     "olmoearth/v1_1_nano": 1_700_000,
     "olmoearth/v1_1_tiny": 12_500_000,

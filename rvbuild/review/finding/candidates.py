@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import rasterio
 import rasterio.features
 import shapely
 import shapely.geometry
@@ -57,10 +58,11 @@ def candidates(scores: ScoreMap, class_id: int, of_class: Typical, most: int) ->
     for size in sizes:
         peaks += _peaks(scores, class_id, max(size, 1.5 * scores.stride_px))
     peaks.sort(key=lambda peak: (-peak.strength, peak.y, peak.x))
-    found: list[Candidate] = []
+    found: list[_Peak] = []
     if not peaks:
-        return found
+        return []
     places = np.array([(peak.x, peak.y) for peak in peaks])
+    widths = np.array([peak.size for peak in peaks])
     tree = shapely.STRtree(shapely.points(places))
     dead = np.zeros(len(peaks), dtype=bool)
     for number, peak in enumerate(peaks):
@@ -69,12 +71,12 @@ def candidates(scores: ScoreMap, class_id: int, of_class: Typical, most: int) ->
         if len(found) == most:
             break
         near = tree.query(shapely.box(peak.x - peak.size, peak.y - peak.size, peak.x + peak.size, peak.y + peak.size))
-        for other in near:
-            reach = 0.5 * max(peak.size, peaks[other].size)
-            if other > number and np.hypot(*(places[other] - places[number])) < reach:
-                dead[other] = True
-        found.append(Candidate(_outline(scores, class_id, peak), class_id, peak.strength))
-    return found
+        near = near[near > number]
+        apart = np.hypot(*(places[near] - places[number]).T)
+        dead[near[apart < 0.5 * np.maximum(peak.size, widths[near])]] = True
+        found.append(peak)
+    with rasterio.Env():  # once, instead of for each outline
+        return [Candidate(_outline(scores, class_id, peak), class_id, peak.strength) for peak in found]
 
 
 def _peaks(scores: ScoreMap, class_id: int, size: float) -> Iterator[_Peak]:
@@ -141,11 +143,12 @@ def _maximum(values: Floats, reach: int) -> Floats:
 def _outline(scores: ScoreMap, class_id: int, peak: _Peak) -> Any:
     """Return the outline of the cells around a peak that belong together."""
     half = 0.9 * peak.size
-    view = scores.view((peak.x - half, peak.y - half, peak.x + half, peak.y + half), 2 * MOST_CELLS)
+    bounds = peak.x - half, peak.y - half, peak.x + half, peak.y + half
+    view = scores.view(bounds, 2 * MOST_CELLS, [class_id])
     disc = shapely.Point(peak.x, peak.y).buffer(peak.size / math.sqrt(math.pi))
     if view.known.size == 0:
         return disc
-    odds = view.odds[class_id].astype(np.float64)
+    odds = view.odds[class_id]
     x, y = (view.x[1:] + view.x[:-1]) / 2, (view.y[1:] + view.y[:-1]) / 2
     distance = np.hypot(x[None, :] - peak.x, y[:, None] - peak.y)
     inner = distance <= peak.size / math.sqrt(math.pi)

@@ -78,7 +78,7 @@ def cover(area: Any, view: View) -> Floats:
         if part.geom_type == "Polygon" and part.area > 0:
             total += coverage(part, view.x, view.y).T
     cell = (view.x[1] - view.x[0]) * (view.y[1] - view.y[0])
-    share: Floats = np.clip(total / cell, 0.0, 1.0)
+    share: Floats = np.minimum(np.maximum(total / cell, 0.0), 1.0)
     return share
 
 
@@ -105,7 +105,8 @@ def evidence(
     x0, y0, x1, y1 = area.bounds
     size = math.sqrt(max(area.area, 1.0))
     reach = 1.2 * max(x1 - x0, y1 - y0) + 2 * scores.stride_px
-    view = scores.view((x0 - reach, y0 - reach, x1 + reach, y1 + reach), MOST_CELLS)
+    bounds = x0 - reach, y0 - reach, x1 + reach, y1 + reach
+    view = scores.view(bounds, MOST_CELLS, [class_id, *rivals], [class_id])
     empty = Evidence(np.full(len(NAMES), np.nan), (0.0, 0.0), 1.0, class_id, *[math.nan] * 5)
     if min(view.known.shape) < 2:
         return empty
@@ -116,10 +117,10 @@ def evidence(
     if inside.sum() < 1e-3:
         return empty
     centre = area.centroid
-    covers = [own if factor == 1 else _scaled(own, factor, centre.x, centre.y, view) for factor in FACTORS]
+    covers = _scaled(own, centre.x, centre.y, view)
     # The label itself is no neighbour, wherever the outline has been moved.
-    other = view.labelled[class_id] - (0.0 if label is None else own if label is area else cover(label, view))
-    free = known * (1 - np.clip(other, 0.0, 1.0))
+    neighbours = view.labelled[class_id] - (0.0 if label is None else own if label is area else cover(label, view))
+    free = known * (1 - np.minimum(np.maximum(neighbours, 0.0), 1.0))
     rings = [covers[0] * known]
     for number, (less, more) in enumerate(itertools.pairwise(covers), start=1):
         rings.append(np.maximum(more - less, 0) * (known if number <= 2 else free))
@@ -162,28 +163,39 @@ def evidence(
     return Evidence(np.array(features), shift, factor, best, whole, outside, gain, bigger, other)
 
 
-def _scaled(own: Floats, factor: float, x: float, y: float, view: View) -> Floats:
-    """Return the cover (h, w) of an area `factor` times as large, about the point x, y."""
-    rows = _between(view.y, y, factor)
-    cols = _between(view.x, x, factor)
-    tall = own[rows.low] * (1 - rows.share)[:, None] + own[rows.low + 1] * rows.share[:, None]
-    tall *= rows.inside[:, None]
-    wide: Floats = tall[:, cols.low] * (1 - cols.share) + tall[:, cols.low + 1] * cols.share
-    return wide * cols.inside
+def _scaled(own: Floats, x: float, y: float, view: View) -> list[Floats]:
+    """Return the covers (h, w) of an area that is larger by each of `FACTORS`, about the point x, y."""
+    rows, cols = _between(view.y, y), _between(view.x, x)
+    covers = []
+    for number, factor in enumerate(FACTORS):
+        if factor == 1:
+            covers.append(own)
+            continue
+        low, share = rows.low[number], rows.share[number][:, None]
+        tall = own[low] * (1 - share) + own[low + 1] * share
+        tall *= rows.inside[number][:, None]
+        low, share = cols.low[number], cols.share[number]
+        wide: Floats = tall[:, low] * (1 - share) + tall[:, low + 1] * share
+        covers.append(wide * cols.inside[number])
+    return covers
 
 
 class _Between(NamedTuple):
+    """For each of `FACTORS`, (factors, cells) each."""
+
     low: NDArray[np.intp]
     share: Floats
     inside: NDArray[np.bool_]
 
 
-def _between(lines: Floats, centre: float, factor: float) -> _Between:
+def _between(lines: Floats, centre: float) -> _Between:
     """Return between which cells the centres of cells fall that are drawn towards a point."""
     count, size = len(lines) - 1, lines[1] - lines[0]
-    places = (centre + ((lines[1:] + lines[:-1]) / 2 - centre) / factor - lines[0]) / size - 0.5
-    low = np.clip(np.floor(places), 0, max(count - 2, 0)).astype(np.intp)
-    return _Between(low, np.clip(places - low, 0.0, 1.0), (places > -1) & (places < count))
+    factors = np.array(FACTORS)[:, None]
+    places = (centre + ((lines[1:] + lines[:-1]) / 2 - centre) / factors - lines[0]) / size - 0.5
+    low = np.minimum(np.maximum(np.floor(places), 0), max(count - 2, 0))
+    share = np.minimum(np.maximum(places - low, 0.0), 1.0)
+    return _Between(low.astype(np.intp), share, (places > -1) & (places < count))
 
 
 def _mean(values: Floats, weights: Floats) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +25,10 @@ MOST_READ = 8
 class View(NamedTuple):
     """A window of a map, perhaps with cells joined to larger ones."""
 
-    odds: Doubles
-    """(K, h, w) log-odds of each class against all others; 0 where nothing is known."""
-    labelled: Doubles
-    """(K, h, w) the share of each cell that labels of each class cover."""
+    odds: Mapping[int, Doubles]
+    """Class → (h, w) log-odds against all others; 0 where nothing is known."""
+    labelled: Mapping[int, Doubles]
+    """Class → (h, w) the share of each cell that labels of the class cover."""
     known: Doubles
     """(h, w) the share of each cell that counts: in the area of interest, with data."""
     x: Doubles
@@ -48,8 +48,11 @@ class ScoreMap(NamedTuple):
     """(rows, cols): the share of each cell that counts, 0 to 255."""
     stride_px: int
 
-    def view(self, bounds: Sequence[float], most: int) -> View:
-        """Return the cells that touch bounds (x0, y0, x1, y1) in pixels, joined to at most `most` on a side."""
+    def view(self, bounds: Sequence[float], most: int, odds_of: Sequence[int], labelled_of: Sequence[int] = ()) -> View:
+        """Return the cells that touch bounds (x0, y0, x1, y1) in pixels, joined to at most `most` on a side.
+
+        `odds_of` and `labelled_of` are the classes that are looked at.
+        """
         _, rows, cols = self.odds.shape
         first_col, first_row = (max(0, int(np.floor(bounds[axis] / self.stride_px))) for axis in (0, 1))
         last_col = min(cols, int(np.ceil(bounds[2] / self.stride_px)))
@@ -59,33 +62,37 @@ class ScoreMap(NamedTuple):
         side = max(last_row - first_row, last_col - first_col)
         step = max(1, side // (MOST_READ * most))
         part = slice(first_row, last_row, step), slice(first_col, last_col, step)
-        odds = self.odds[:, *part].astype(np.float64)
-        labelled = self.labelled[:, *part].astype(np.float64) / 255
         known = self.known[part].astype(np.float64) / 255
         join = max(1, -(-max(known.shape) // most))
+        weight = known if join == 1 else _joined(known, join)
+
+        def planes(of: Sequence[int], values: NDArray[np.generic], scale: float) -> dict[int, Doubles]:
+            found = {each: values[each][part].astype(np.float64) / scale for each in dict.fromkeys(of)}
+            if join == 1:
+                return found
+            return {each: _joined(plane * known, join) / np.maximum(weight, 1e-6) for each, plane in found.items()}
+
+        odds, labelled = planes(odds_of, self.odds, 1.0), planes(labelled_of, self.labelled, 255.0)
         if join > 1:
-            labelled, _ = _joined(labelled, known, join)
-            odds, known = _joined(odds, known, join)
+            weight = weight / (join * join)
         size = self.stride_px * join * step
-        height, width = known.shape
+        height, width = weight.shape
         return View(
             odds,
             labelled,
-            known,
+            weight,
             first_col * self.stride_px + size * np.arange(width + 1, dtype=np.float64),
             first_row * self.stride_px + size * np.arange(height + 1, dtype=np.float64),
         )
 
 
-def _joined(odds: Doubles, known: Doubles, join: int) -> tuple[Doubles, Doubles]:
-    """Return means of squares of `join` cells, those with data alone."""
-    down, right = (-length % join for length in known.shape)
-    known = np.pad(known, ((0, down), (0, right)))
-    odds = np.pad(odds, ((0, 0), (0, down), (0, right)))
-    rows, cols = known.shape[0] // join, known.shape[1] // join
-    weight = known.reshape(rows, join, cols, join).sum(axis=(1, 3))
-    sums = (odds * known).reshape(-1, rows, join, cols, join).sum(axis=(2, 4))
-    return sums / np.maximum(weight, 1e-6), weight / (join * join)
+def _joined(values: Doubles, join: int) -> Doubles:
+    """Return the sums of squares of `join` cells; beyond the last ones are zeros."""
+    height, width = (-(-length // join) for length in values.shape)
+    padded = np.zeros((height * join, width * join))
+    padded[: values.shape[0], : values.shape[1]] = values
+    sums: Doubles = padded.reshape(height, join, width, join).sum(axis=(1, 3))
+    return sums
 
 
 def log_odds(head: Head, features: NDArray[np.int8], classes: int) -> Floats:
@@ -144,4 +151,5 @@ def make_map(
         part = strip(number)
         last = first + len(part.known)
         odds[:, first:last], labelled[:, first:last], known[first:last] = part
-    return ScoreMap(odds, labelled, known, stride_px)
+    # Plain arrays of the same memory: those of numpy's class for files take long to cut.
+    return ScoreMap(np.asarray(odds), np.asarray(labelled), np.asarray(known), stride_px)

@@ -93,16 +93,19 @@ def _first(ordered: Sequence[Any]) -> list[Any]:
 
 def _without_partners(wrong: Sequence[_Wrong]) -> list[_Wrong]:
     """Return labels without the second of two that are of the same object: one of them is right."""
-    kept: list[_Wrong] = []
-    copies: dict[int, list[Any]] = {}
-    for each in wrong:
+    left_out = set[int]()
+    by_scene: dict[int, list[int]] = {}
+    for number, each in enumerate(wrong):
         if each.kind == "duplicate":
-            others = copies.setdefault(each.item.scene, [])
-            if any(iou(each.label.area, other) > SAME for other in others):
-                continue
-            others.append(each.label.area)
-        kept.append(each)
-    return kept
+            by_scene.setdefault(each.item.scene, []).append(number)
+    for numbers in by_scene.values():
+        tree = shapely.STRtree([wrong[number].label.area for number in numbers])
+        for place, number in enumerate(numbers):
+            area = wrong[number].label.area
+            earlier = (numbers[other] for other in tree.query(area) if other < place)
+            if any(other not in left_out and iou(area, wrong[other].label.area) > SAME for other in earlier):
+                left_out.add(number)
+    return [each for number, each in enumerate(wrong) if number not in left_out]
 
 
 def _paired(

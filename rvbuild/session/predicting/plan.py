@@ -30,6 +30,8 @@ class Settings:
     ----------
     bundle : Path
         The zip.
+    named : Path
+        The bundle as the user named it, for records.
     engine : str
         What computes the network.
     tta : AnyTestTime, optional
@@ -43,6 +45,7 @@ class Settings:
     """
 
     bundle: Path
+    named: Path
     engine: str
     tta: AnyTestTime | None
     code: str
@@ -103,7 +106,7 @@ def plan(
     )
     records = folder.state.records()
     return [
-        _planned(folder, scene, artifact, records.get(artifact.name), forced)
+        _planned(folder, scene, artifact, settings.named, records.get(artifact.name), forced)
         for scene, artifact in zip(scenes, artifacts, strict=True)
     ]
 
@@ -111,7 +114,7 @@ def plan(
 def _artifact(scene: Scene, settings: Settings, companions: Companions) -> Artifact:
     return Artifact(
         name=f"{STAGE}:{scene.name}",
-        project=settings.bundle.stem,
+        project=settings.named.stem,
         stage=STAGE,
         scene=scene.name,
         run=RUN,
@@ -129,7 +132,9 @@ def _artifact(scene: Scene, settings: Settings, companions: Companions) -> Artif
     )
 
 
-def _planned(folder: Folder, scene: Scene, artifact: Artifact, record: Record | None, forced: bool) -> Planned:
+def _planned(
+    folder: Folder, scene: Scene, artifact: Artifact, bundle: Path, record: Record | None, forced: bool
+) -> Planned:
     prints = folder.prints
     sources = {item.role: item for item in artifact.inputs if isinstance(item, Source)}
     contents = {
@@ -148,11 +153,12 @@ def _planned(folder: Folder, scene: Scene, artifact: Artifact, record: Record | 
         record = folder.state.record(artifact.name)  # with what explains the difference
     failure = folder.state.failure(artifact.name)
     paths = [path for source in sources.values() for path in source.files]
+    shown = {role: source.files for role, source in sources.items()} | {"bundle": (bundle,)}
     facts = Facts(
         key=key,
         components=parts,
         sources={
-            role: [[folder.show(path), value] for path, value in zip(sources[role].files, values, strict=True)]
+            role: [[folder.show(path), value] for path, value in zip(shown[role], values, strict=True)]
             for role, values in contents.items()
         },
         record=record,

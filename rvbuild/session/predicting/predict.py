@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rvbuild.cores import THREADS_VARIABLE, thread_count
+from rvbuild.cores import THREADS_VARIABLE, cores, thread_count
 from rvbuild.engine.keys.artifact import Demand, canonical
 from rvbuild.engine.run.machine import this_machine
 from rvbuild.engine.run.outcome import Outcome, Reporter
@@ -46,6 +46,8 @@ class Order:
     ----------
     bundle : Path
         The zip.
+    named : Path
+        The bundle as the user named it: the zip, or a directory that was packed.
     words : tuple of str
         What to predict; see `rvbuild.session.predicting.inputs`.
     into : Path
@@ -67,6 +69,7 @@ class Order:
     """
 
     bundle: Path
+    named: Path
     words: tuple[str, ...]
     into: Path
     engine: Engine = "auto"
@@ -137,7 +140,7 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         raise UsageError(f"{order.into}: is a file; expected a directory for the predictions")
     found = find(order.words, out)
     jobs = 1 if order.inline else order.jobs
-    threads = max(1, thread_count() // jobs)
+    threads = thread_count() if os.environ.get(THREADS_VARIABLE, "").strip() else max(1, cores() // jobs)
     bundle = order.bundle.absolute()
     with contextlib.ExitStack() as stack:
         own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rvbuild-bundle-")))
@@ -164,9 +167,11 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         )
         companions.learn(("raster", path) for scene in chosen for path in scene.files)
         on_torch = facts["engine"] == "torch"
-        demand = Demand(cores=threads, device=facts["device"] if on_torch else "cpu")
+        demand = Demand(cores=max(1, cores() // jobs), device=facts["device"] if on_torch else "cpu")
         code = lock.edited(("infer", "predict"), facts["task"], folder.state)
-        settings = Settings(bundle, facts["engine"], order.tta, code, demand, "torch" if on_torch else "cpu")
+        settings = Settings(
+            bundle, order.named.absolute(), facts["engine"], order.tta, code, demand, "torch" if on_torch else "cpu"
+        )
         planned = plan(folder, chosen, settings, companions, order.always_make)
         run = Run(folder, executor, this_machine(), reporter, {**shared, "opened": into, "tta": order.tta}, companions)
         yield Prepared(folder, planned, run, jobs)

@@ -107,7 +107,7 @@ class Candidates:
         of_boxes = cast("BoxPredictSettings", predict)
         return {
             "model_type": "Detector",
-            "det_type": "YOLO_Ultralytics",
+            "det_type": "YOLO_v9",  # of the types with this form of output, the one that both programs know
             "det_conf": of_boxes["score_thresh"],
             "det_iou_thresh": of_boxes["merge_thresh"],
         }

@@ -20,10 +20,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.models.bands import Bands
 from rvbuild.learn.models.matching import match
 from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED, load_state, read_weights
-from rvbuild.project.networks.olmoearth import BANDS, EXTRA, hub_id, version_and_size
-
-WEIGHTS = "weights.pth"
-"""The file in a repository of the hub."""
+from rvbuild.project.networks.olmoearth import BANDS, EXTRA, WEIGHTS, hub_id, version_and_size
 
 _MODALITY = "sentinel2_l2a"
 
