@@ -195,7 +195,7 @@ def _merge(merger: Merger, windows: Sequence[tuple[Window, npt.NDArray[np.bool_]
 
 def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
     image, valid = source.read(window)
-    seen: npt.NDArray[np.bool_] = np.any(valid, axis=0)
+    seen: npt.NDArray[np.bool_] = np.logical_or.reduce(valid)
     if (window.height, window.width) != (size_px, size_px):
         image, valid = resample(image, valid, size_px)
     return _Read(window, image, valid, seen)

@@ -27,7 +27,7 @@ COMMANDS = {
     "analyze": "Compute statistics of the bands of the training scenes.",
     "chip": "Cut chips of imagery and labels from training and validation scenes.",
     "train": "Train the model.",
-    "predict": "Predict validation and test scenes; or BUNDLE.zip IMAGE… -o DIR.",
+    "predict": "Predict validation and test scenes; or BUNDLE.zip INPUT… -o DIR.",
     "eval": "Evaluate predictions against labels.",
     "bundle": "Package the model for prediction elsewhere.",
     "report": "Write one page with the evaluation, curves, chips, and a picture of each predicted scene.",

@@ -40,7 +40,7 @@ Oriented = Iterable[tuple[Orientation, Any]]
 def turned_back(predictions: Oriented) -> Iterator[np.ndarray]:
     """Yield predictions `(…, S, S)` in the orientation of the image."""
     for orientation, prediction in predictions:
-        yield orientation.inverse(prediction)
+        yield orientation.inverse(np.asarray(prediction))
 
 
 def mean(predictions: Iterable[np.ndarray]) -> np.ndarray:

@@ -5,7 +5,7 @@ An exported network has one output, `(N, …)` float32. It is read, compared and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -104,19 +104,24 @@ class Probabilities:
         """Return the largest difference of a probability."""
         return float(np.abs(one.astype(np.float64) - other).max())
 
-    def expected(self, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    def expected(self, predictions: Sequence[np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
         """Return `classes`: the position of the most probable class, uint8; `UNSURE` where another is as probable."""
+        predictions = np.asarray(predictions)
         classes = predictions.argmax(axis=1).astype(np.uint8)
         if predictions.shape[1] > 1:
             second, first = np.moveaxis(np.partition(predictions, -2, axis=1), 1, 0)[-2:]
             classes[first - second < _MARGIN] = UNSURE
         return {"classes": classes}
 
-    def misses(self, predictions: np.ndarray, expected: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    def misses(
+        self, predictions: Sequence[np.ndarray] | np.ndarray, expected: Mapping[str, np.ndarray]
+    ) -> tuple[int, int]:
         """Return how many pixels or images have another class, and how many are sure to have one."""
         classes = expected["classes"]
         sure = classes != UNSURE
-        return int(np.count_nonzero(predictions.argmax(axis=1)[sure] != classes[sure])), int(np.count_nonzero(sure))
+        return int(np.count_nonzero(np.asarray(predictions).argmax(axis=1)[sure] != classes[sure])), int(
+            np.count_nonzero(sure)
+        )
 
     def qgis(self, predict: PredictSettings) -> Mapping[str, Any]:
         """Return the type of a segmentation, of which no pixel and no small part is left out."""

@@ -42,8 +42,9 @@ TABLES = {
         ],
         "predict": [
             "stride_px = 16",
-            'stride_px = 16\nblend = "cosine"\nrgb = true',
+            'stride_px = 16\nblend = "cosine"\nrgb = true\ntta = "flips"',
             'vectors = [{ class = "building" }]',
+            'stride_px = 16\nengine = "onnxruntime"\nscores = "float32"',
         ],
     },
     "cells": {
@@ -56,7 +57,7 @@ TABLES = {
         "predict": [
             "lr = 1e-2",
             'lr = 1e-2\n[predict]\nscores = "uint8"\nrgb = true',
-            'lr = 1e-2\n[predict]\ncells = "gpkg"',
+            'lr = 1e-2\n[predict]\ncells = "gpkg"\ntta = "d4"',
         ],
     },
     "boxes": {
@@ -73,7 +74,7 @@ TABLES = {
         ],
         "predict": [
             "score_thresh = 0.1",
-            "score_thresh = 0.27",
+            'score_thresh = 0.27\ntta = "flips"',
             'score_thresh = 0.1\nmerge_thresh = 0.2\nboxes = "gpkg"',
         ],
     },

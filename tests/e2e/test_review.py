@@ -77,6 +77,20 @@ def test_verdicts_survive_reviews_and_cleaning(reviewed: Space) -> None:
         assert read_verdicts(reviewed.root / TABLE)[key] == ("reject", "it is one")
 
 
+def test_a_trained_model_counts_in_scenes_that_it_has_not_seen(reviewed: Space) -> None:
+    """It trains and predicts first, and suspects of validation scenes depend on its scores."""
+    before = rows(reviewed, "scene", "id", "score")
+    reviewed.edit("stride_px = 16\n", 'stride_px = 16\nscores = "uint8"\n\n[review]\nmodel = true\n')
+    result = reviewed.rvbuild("review", "--json")
+    assert result.status == 0, result.err
+    assert result.did("built") >= {"train", "infer:c", "suspects"}
+    assert not result.did("built") & {"infer:a", "infer:b", "draft:c"}
+    after = rows(reviewed, "scene", "id", "score")
+    assert {row for row in before if row[0] == "c"} != {row for row in after if row[0] == "c"}
+    reviewed.edit("epochs = 2", "epochs = 1")
+    assert reviewed.rvbuild("review", "--json").did("built") >= {"train", "infer:c", "suspects"}
+
+
 def test_accepted_verdicts_go_into_copies(reviewed: Space) -> None:
     set_verdict(reviewed.root / TABLE, wrong_label(reviewed), "accept")
     original = (reviewed.root / "data/a.geojson").read_bytes()

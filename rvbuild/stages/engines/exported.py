@@ -69,7 +69,8 @@ class ExportedNetwork:
         self._portable = tasks.get(info.task).PORTABLE
         self._reading = _reading(graph.metadata, where)
         _require_interface(graph.interface, info, self._portable.output, where)
-        self._threads = ThreadPoolExecutor(thread_count(), "rvbuild-engine")
+        threads = thread_count()
+        self._threads = ThreadPoolExecutor(threads, "rvbuild-engine") if threads > 1 else None
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -77,8 +78,8 @@ class ExportedNetwork:
         yield
 
     def __call__(self, images: np.ndarray, valid: np.ndarray | None) -> Any:
-        """Predict one batch."""
-        return self.read(self.output(images, valid))
+        """Predict one batch: a list with an element for each image."""
+        return [prediction for output in self._outputs(images, valid) for prediction in self.read(output)]
 
     def output(self, images: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         """Return the output of the graph for a batch.
@@ -88,20 +89,31 @@ class ExportedNetwork:
         ModelError
             The graph cannot be computed.
         """
-        values = as_input(images, valid)
-        step = self._graph.at_once or len(values)
-        parts = [values[start : start + step] for start in range(0, len(values), step)]
+        return np.concatenate(self._outputs(images, valid))
+
+    def _outputs(self, images: np.ndarray, valid: np.ndarray | None) -> list[np.ndarray]:
+        """Return the outputs of parts of a batch, one after another: joining them would copy them."""
+        step = self._graph.at_once or len(images)
+        parts = [slice(start, start + step) for start in range(0, len(images), step)]
+
+        def computed(part: slice) -> np.ndarray:
+            values = as_input(images[part], None if valid is None else valid[part])
+            output = self._graph.run(values)
+            if not isinstance(output, np.ndarray) or output.dtype != np.float32 or len(output) != len(values):
+                raise DataError(f"{self._where}: expected one array of float32 for each of {len(values)} images")
+            return output
+
         try:
-            outputs = list((map if len(parts) == 1 else self._threads.map)(self._graph.run, parts))
+            if self._threads is None or len(parts) == 1:
+                return [computed(part) for part in parts]
+            return list(self._threads.map(computed, parts))
+        except DataError:
+            raise
         except Exception as error:  # engines have their own exceptions, which share no base
             raise ModelError(f"{self._where}: {self._engine} cannot compute it: {_line(error)}") from error
-        for output, part in zip(outputs, parts, strict=True):
-            if not isinstance(output, np.ndarray) or output.dtype != np.float32 or len(output) != len(part):
-                raise DataError(f"{self._where}: expected one array of float32 for each of {len(part)} images")
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def read(self, output: np.ndarray) -> Any:
-        """Return the predictions of a batch from the output of the graph."""
+        """Return the predictions of images from the output of the graph."""
         try:
             side = self.info.chip_px
             return self._portable.read(output, len(self.info.outputs), (side, side), self._reading)

@@ -198,7 +198,7 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
 
 def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     """Return the mean of the probabilities, `(N, K)` float32."""
-    return mean(prediction for _, prediction in predictions)
+    return mean(np.asarray(prediction) for _, prediction in predictions)
 
 
 def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:

@@ -150,10 +150,13 @@ class Blender:
         sums, known = source.sums[:, *where], source.known[where]
         if not known.size:
             return
+        # In place: these sums are not needed again.
         if source.weights is not None:
             weights = source.weights[where]
-            sums = np.divide(sums, weights, out=sums.copy(), where=weights > 0)
-        self._sink(row, col, np.where(known, sums, np.float32(0)), known)
+            np.divide(sums, weights, out=sums, where=weights > 0)
+        if not known.all():
+            np.copyto(sums, np.float32(0), where=~known)
+        self._sink(row, col, sums, known)
 
 
 class _Sums:

@@ -106,7 +106,9 @@ def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:
     highest score NaN.
     """
     best: Floats = scores.max(axis=0)
-    output = np.full(best.shape, len(scores) - 1, dtype=np.uint8)
-    for k in range(len(scores) - 2, -1, -1):
-        np.copyto(output, np.uint8(k), where=scores[k] == best)
+    # The number of outputs before the first that has it: without masks, which are slow.
+    output, found = np.zeros(best.shape, dtype=np.uint8), np.zeros(best.shape, dtype=bool)
+    for plane in scores[:-1]:
+        found |= plane == best
+        output += ~found
     return best, output

@@ -93,7 +93,8 @@ class Watcher:
         seen = self._looking.seen
         if seen.project is None:
             return {}
-        return {state.live: signature(seen.project.workspace / state.live) for state in seen.states if state.live}
+        found = {state.live: signature(seen.project.workspace / state.live) for state in seen.states if state.live}
+        return {path: now for path, now in found.items() if now is not None}
 
     def _state(self) -> State:
         """Return how all files look that decide what the page shows."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rvbuild.learn.encoders.encoder import LIMIT
-from rvbuild.learn.linear.algebra import product, solved
+from rvbuild.learn.linear.algebra import product, products, solved
 from rvbuild.learn.linear.head import EXACT, LOW_BITS, MOST_FEATURES, Head, read_head, rounded
 from rvbuild.learn.linear.moments import moments, size
 from rvbuild.learn.linear.solve import solve
@@ -40,6 +40,19 @@ def test_equations_are_solved(count):
     np.testing.assert_allclose(matrix @ solved(matrix, right), right, atol=1e-8)
     assert (matrix == before).all()
     np.testing.assert_allclose(product(matrix, right), matrix @ right)
+
+
+@pytest.mark.parametrize("count", [1, 32, 70])
+def test_many_are_solved_and_multiplied_as_each_alone(count):
+    rng = np.random.default_rng(1)
+    square = rng.normal(size=(5, count, count)) * rng.uniform(0.1, 30, (5, 1, count))
+    matrices, rights = square @ np.swapaxes(square, 1, 2) + np.eye(count), rng.normal(size=(5, count, 3))
+    matrices += np.triu(rng.normal(size=(count, count)), 1)  # what is above the diagonal does not count
+    for found, matrix, right in zip(solved(matrices, rights), matrices, rights, strict=True):
+        assert (found == solved(matrix, right)).all()
+        assert (found == solved(np.tril(matrix), right)).all()
+    for found, right in zip(products(matrices[0], rights), rights, strict=True):
+        assert (found == product(matrices[0], right)).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 31, 32, 300])

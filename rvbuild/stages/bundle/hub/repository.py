@@ -86,7 +86,8 @@ def _texts(
 ) -> dict[str, bytes]:
     """Return the files that a bundle does not have, by name; the one that marks a directory as ours is the last."""
     info = read_info(content / DESCRIPTION)
-    settings: BundleStageSettings = {**json.loads((content / PROJECT).read_bytes()), "onnx": about}
+    settings: BundleStageSettings = json.loads((content / PROJECT).read_bytes())
+    settings["onnx"] = about
     stats = json.loads((content / STATS).read_bytes())
     onnx = ONNX in members
     text = card(info, settings, stats, epochs, _parameters(content / WEIGHTS), onnx=onnx, place="DIR")
