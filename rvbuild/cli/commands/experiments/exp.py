@@ -10,6 +10,7 @@ from rvbuild.cli.terminal import echo, styled
 from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.project.model import Project
 from rvbuild.project.toml.edit import toml_text
+from rvbuild.project.toml.reading import shown
 from rvbuild.session.experiments import promote, remove
 from rvbuild.session.experiments.page import write_page
 from rvbuild.session.experiments.points import Point, find, remembered
@@ -62,7 +63,7 @@ def exp(
     if as_json:
         print_table_json(table, metric, lowest)
     elif not points:
-        echo(f"{project.title} has no points yet: rvbuild sweep {project.path.name} --grid KEY=VALUE,VALUE")
+        echo(f"{project.title} has no points yet: rvbuild sweep {shown(project.path)} --grid KEY=VALUE,VALUE")
     else:
         print_table(table, metric, lowest)
     if html and points:
