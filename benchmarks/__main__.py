@@ -26,6 +26,7 @@ NAMES = (
     "review",
     "train",
     "predict",
+    "engines",
     "evaluate",
     "detection",
     "mosaic",

@@ -1,9 +1,12 @@
 """The benchmarks import, and their table says which bars hold."""
 
 import importlib
+import itertools
 
 import pytest
+import torch
 
+from benchmarks import encoders, export
 from benchmarks.__main__ import NAMES, main
 from benchmarks.bar import Figure, interleaved, table
 
@@ -32,3 +35,63 @@ def test_interleaved_counts_all_turns_but_the_first():
 def test_an_unknown_name_is_an_error(capsys):
     assert main(["nothing"]) == 2
     assert "nothing_to_do" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "bands"),
+    list(
+        zip(
+            ("resnet", "convnext", "efficientnet", "vit", "vit3", "maxvit", "mambaout", "nfnet", "byobnet"),
+            itertools.cycle((1, 3, 4, 13)),
+            strict=False,
+        )
+    ),
+)
+def test_encoders_of_every_kind_are_trained_saved_and_resumed(name, bands):
+    encoders.try_network(f"test_{name}", bands)
+
+
+def test_a_training_that_starts_again_is_told(monkeypatch):
+    monkeypatch.setattr(encoders, "_built", lambda name, bands: torch.nn.Conv2d(bands, 2, 1))
+    real = encoders.rvbuild.fit
+    monkeypatch.setattr(encoders.rvbuild, "fit", lambda *args, resume, **options: real(*args, **options))
+    with pytest.raises(AssertionError, match="has the loss"):
+        encoders.try_network("any", 3)
+    monkeypatch.setattr(encoders.rvbuild, "fit", real)
+    encoders.try_network("any", 3)
+
+
+def test_encoders_are_counted_by_family_and_causes_by_network():
+    results = {
+        "resnet18": {"name": "resnet18", "problem": ""},
+        "resnet50": {"name": "resnet50", "problem": "13 bands: it | fails"},
+        "convnext_tiny": {"name": "convnext_tiny", "skipped": "memory"},
+    }
+    rows = encoders.tables(results).splitlines()
+    resnet = next(row for row in rows if row.startswith("| resnet |")).split("|")
+    assert [cell.strip() for cell in resnet[3:6]] == ["1", "1", ""]
+    assert "| resnet50 | 13 bands: it \\| fails |" in rows
+
+
+def test_a_network_that_ended_the_process_counts_as_failed(tmp_path):
+    (tmp_path / "r.jsonl").write_text(
+        '{"name": "a", "started": true}\n{"name": "a", "problem": ""}\n{"name": "b", "started": true}\n'
+    )
+    assert {name: result["problem"] for name, result in encoders.read(tmp_path / "r.jsonl").items()} == {
+        "a": "",
+        "b": "the process ended",
+    }
+
+
+@pytest.mark.slow
+def test_exports_are_compared():
+    difference, parameters = export.try_model("semantic_segmentation", "unet", side_px=32)
+    assert difference <= 1e-3 and parameters > 100_000
+
+
+def test_all_models_are_exported_but_those_of_timm():
+    listed = list(export.listed())
+    assert len(listed) > 100
+    assert ("object_detection", "fcos", export.ENCODER) in listed
+    assert ("chip_classification", "mnasnet0_5", "") in listed

@@ -92,7 +92,9 @@ def _largest(model: nn.Module, images: torch.Tensor) -> int:
 def loss_of(model: nn.Module, images: torch.Tensor, task: str) -> torch.Tensor:
     """Return a scalar that depends on the whole model."""
     if SPECS[task].models_have_losses:
-        target = {"boxes": torch.tensor([[1.0, 1.0, 20.0, 20.0]]), "labels": torch.ones(1, dtype=torch.int64)}
+        # One class is enough, and whether labels begin at 0 or 1 differs.
+        label = int(getattr(model, "first_label", 1))
+        target = {"boxes": torch.tensor([[1.0, 1.0, 20.0, 20.0]]), "labels": torch.tensor([label])}
         losses: Mapping[str, torch.Tensor] = model(images, [target])
         return torch.stack([value.sum() for value in losses.values()]).sum()
     total = torch.zeros(())

@@ -49,6 +49,12 @@ def test_good_models() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("model", ["retinanet_resnet18_fpn", "fcos_resnet18_fpn", "fasterrcnn_resnet18_fpn"])
+def test_one_class_is_enough_for_a_detector(model: str) -> None:
+    assert problem(model, "object_detection", args={"fpn_channels": 8}, outputs=1, chip_px=64) == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -77,6 +77,8 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
     ModelError
         torch cannot export the network.
     """
+    # Before the work, which takes several times the memory of the network.
+    _require_small(sum(weight.nbytes for weight in network.state_dict().values()), info)
     kind = getattr(torch, input_type(info.dtype))
     example = torch.full((_BATCH, info.bands, info.chip_px, info.chip_px), 0.5, dtype=kind)
     try:
@@ -102,11 +104,15 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
             f'the model "{info.model}" cannot be exported as ONNX: it is made for one number of images, '
             "perhaps because it uses len(images); images.shape[0] works"
         )
-    if (size := model.ByteSize()) > MOST_BYTES:
-        raise ModelError(f'the model "{info.model}" has {size:,} bytes; ONNX files have at most 2 GiB')
+    _require_small(model.ByteSize(), info)
     _strip(model)
     onnx.checker.check_model(model, full_check=True)
     return serialized(model)
+
+
+def _require_small(size: int, info: ModelInfo) -> None:
+    if size > MOST_BYTES:
+        raise ModelError(f'the model "{info.model}" has {size:,} bytes; ONNX files have at most 2 GiB')
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
+from rvbuild.learn.export import graph
 from rvbuild.learn.export.graph import export, with_metadata
 from rvbuild.learn.export.inputs import as_input
 from rvbuild.learn.model_files import ModelInfo
@@ -103,3 +104,11 @@ def test_a_network_for_one_number_of_images_is_refused():
 
     with pytest.raises(ModelError, match=r"it is made for one number of images, perhaps because it uses len\(images\)"):
         export(Fixed(), info_of("uint8", {"kind": "scale", "max": 255}), "values", {})
+
+
+def test_a_network_that_is_too_large_is_refused_before_the_work(monkeypatch):
+    monkeypatch.setattr(graph, "MOST_BYTES", 100)
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("exported"))
+    network = nn.Conv2d(2, 3, 3).eval()
+    with pytest.raises(ModelError, match=r'the model "m" has 228 bytes; ONNX files have at most 2 GiB'):
+        export(network, info_of("uint8", {"kind": "scale", "max": 255}), "values", {})
