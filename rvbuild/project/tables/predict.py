@@ -224,7 +224,8 @@ class PredictTable(Table):
 
     def forward_settings(self) -> ForwardSettings:
         """Return the settings of every task's raw result."""
-        settings: ForwardSettings = {"batch_size": self.batch_size, "device": self.device}
+        of_stage = PredictTable.stage_settings(self)
+        settings: ForwardSettings = {"batch_size": of_stage["batch_size"], "device": of_stage["device"]}
         if self.tta is not None:
             settings["tta"] = self.tta
         return settings

@@ -110,5 +110,5 @@ def test_onnxruntime_proposes_and_pools_as_torchvision_does(name):
 
 
 def test_another_detector_is_refused():
-    with pytest.raises(ModelError, match=r'bundle\.onnx: the model "own:net" cannot be exported'):
+    with pytest.raises(ModelError, match=r'the model "own:net" cannot be exported'):
         candidates_of(nn.Identity(), "own:net", 3, SIDE)

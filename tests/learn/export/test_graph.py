@@ -92,7 +92,7 @@ def test_what_torch_cannot_export_is_one_message():
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images + 1 if images.sum() > 0 else images
 
-    with pytest.raises(ModelError, match=r'bundle\.onnx: the model "m" cannot be exported as ONNX: .+ Remove the key'):
+    with pytest.raises(ModelError, match=r'^the model "m" cannot be exported as ONNX: .+'):
         export(Depends(), info_of("uint8", {"kind": "scale", "max": 255}), "values", {})
 
 
