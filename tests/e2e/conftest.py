@@ -108,8 +108,10 @@ class Space:
         return json.loads((self.root / "cache/p" / path).read_text())
 
     def shown(self, project: str = "p") -> dict[str, bytes]:
+        """Return the content of each file of a project's artifacts; the logs of a running training are not of them."""
         base = self.root / "cache" / project
-        return {str(p.relative_to(base)): p.read_bytes() for p in sorted(base.rglob("*")) if p.is_file()}
+        paths = [path.relative_to(base) for path in sorted(base.rglob("*")) if path.is_file()]
+        return {str(path): (base / path).read_bytes() for path in paths if path.parts[0] != "live"}
 
 
 def write_labels(path: Path, boxes: list[tuple[float, float, float, float]], **dump: Any) -> None:

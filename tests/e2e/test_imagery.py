@@ -107,7 +107,7 @@ def test_from_the_project_to_the_bundle(stacked: Space) -> None:
     assert there.status == 0, outcome(there)
     assert (other_folder / "there/c/labels.tif").read_bytes() == (other_folder / "c/labels.tif").read_bytes()
     result = stacked.rvbuild("predict", str(bundle), "data/c.tif", "-o", str(other_folder), "--allow-code")
-    assert result.status == 1 and "stacks of 2 files" in result.err
+    assert result.status == 2 and "stacks of 2 files" in result.err
 
 
 def write_items(folder: Path, scene: str, hrefs: dict[str, str], **more: object) -> None:
