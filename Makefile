@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := rvbuild rules dodo.py tests benchmarks
 # Files of tests run side by side, in as many processes as there are cores.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile
 DEMO := projects/yellowstone_crowns.toml
 
 .DEFAULT_GOAL := help
