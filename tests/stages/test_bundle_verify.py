@@ -77,7 +77,7 @@ def test_what_cannot_be_tested_is_named(packed: Path, bundle: Path, monkeypatch:
     assert verify_bundle(packed, Silent())[1] == "it has no self-test: bundles with onnx = true in [bundle] have one"
     monkeypatch.setattr(verify, "has_torch", lambda: False)
     lines = verify_bundle(bundle, Silent())
-    assert lines[1] == "torch is left out: it is not installed" and "passes with onnxruntime" in lines[2]
+    assert "torch is left out: it is not installed" in lines and "passes with onnxruntime" in "\n".join(lines)
     monkeypatch.setattr(verify, "is_installed", lambda engine: False)
     with pytest.raises(ModelError, match=r"nothing here can run the model: torch is left out: .*openvino is left out"):
         verify_bundle(bundle, Silent())
@@ -85,5 +85,5 @@ def test_what_cannot_be_tested_is_named(packed: Path, bundle: Path, monkeypatch:
 
 def test_code_of_the_bundle_only_runs_if_allowed(tmp_path: Path) -> None:
     path = pack(tmp_path, with_code(tmp_path / "model", {"nets.small": CODE}), onnx=True)
-    assert "torch is left out: the model needs Python code" in verify_bundle(path, Silent())[1]
-    assert "passes with torch" in verify_bundle(path, Silent(), allow_code=True)[1]
+    assert "torch is left out: the model needs Python code" in "\n".join(verify_bundle(path, Silent()))
+    assert "passes with torch" in "\n".join(verify_bundle(path, Silent(), allow_code=True))
