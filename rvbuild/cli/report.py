@@ -9,6 +9,7 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -322,6 +323,12 @@ def make(several: bool, verbosity: int, as_json: bool) -> Plain:
 
 _AFTER_THE_REPORT = 0.5
 """Rank of bundles, mosaics and vectors: the page comes first."""
+
+
+def states(outcomes: Iterable[Outcome]) -> str:
+    """Return how many artifacts ended how, such as "3 built, 12 fresh"."""
+    counts = Counter(outcome.did for outcome in outcomes)
+    return ", ".join(f"{counts[did]} {did.value}" for did in Did if counts[did])
 
 
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:

@@ -71,7 +71,7 @@ def load_model(
         raise ModelError(f"{weights}: cannot be read as safetensors: {error}") from error
     if info.model_args and ":" not in info.model:
         _require_size(weights, state, info)
-    model = _build(info, info.code if run_embedded_code else None)
+    model = build(info, info.code if run_embedded_code else None)
     try:
         load_state(model, state)
     except RuntimeError as error:
@@ -82,7 +82,8 @@ def load_model(
     return place(model, chosen), info
 
 
-def _build(info: ModelInfo, code: Mapping[str, str] | None = None) -> nn.Module:
+def build(info: ModelInfo, code: Mapping[str, str] | None = None) -> nn.Module:
+    """Make the model of a description, with random weights; with `code`, of the modules that it embeds."""
     return models.build(
         info.task,
         info.model,
@@ -100,7 +101,7 @@ def _require_size(weights: Path, state: Mapping[str, torch.Tensor], info: ModelI
     A file of strangers could ask for any amount.
     """
     with torch.device("meta"):
-        needed = sum(value.numel() for value in _build(info).state_dict().values())
+        needed = sum(value.numel() for value in build(info).state_dict().values())
     stored = sum(value.numel() for value in state.values())
     if needed > stored:
         raise ModelError(

@@ -122,10 +122,9 @@ def _dry_run(work: Planned, options: Options) -> int:
 
 
 def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence[Outcome]) -> list[str]:
-    counts = {did: sum(o.did is did for o in outcomes) for did in Did}
     failed = [o for o in outcomes if o.did is Did.FAILED]
-    summary = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
-    lines = [_nothing(len(outcomes)) if counts[Did.FRESH] == len(outcomes) else summary]
+    fresh = all(o.did is Did.FRESH for o in outcomes)
+    lines = [_nothing(len(outcomes)) if fresh else report.states(outcomes)]
     if failed:
         lines += [styled("failed:", "red"), *(f"  {o.artifact.label()}: {o.message}" for o in failed)]
         log = write_tracebacks(session.workspace.cache, failed)  # they are never printed

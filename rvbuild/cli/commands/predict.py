@@ -112,10 +112,9 @@ def _row(planned: Planned) -> ArtifactStatus:
 
 
 def _last_lines(work: Prepared, into: Path, outcomes: Sequence[Outcome]) -> list[str]:
-    counts = {did: sum(outcome.did is did for outcome in outcomes) for did in Did}
     failed = [outcome for outcome in outcomes if outcome.did is Did.FAILED]
-    lines = [", ".join(f"{count} {did.value}" for did, count in counts.items() if count)]
-    if counts[Did.FRESH] == len(outcomes):
+    lines = [report.states(outcomes)]
+    if all(outcome.did is Did.FRESH for outcome in outcomes):
         lines = [f"nothing to do ({counted(len(outcomes), 'image')} up to date)"]
     if failed:
         lines += [styled("failed:", "red"), *(f"  {o.artifact.scene}: {o.message}" for o in failed)]

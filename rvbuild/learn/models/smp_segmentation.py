@@ -17,12 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.models.arguments import check_names
+from rvbuild.learn.models.arguments import split_encoder
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
 from rvbuild.learn.models.weights import load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.networks import EXTRA
-from rvbuild.project.networks.encoders import encoder_problem
 from rvbuild.project.tasks.segmentation import DECODERS
 from rvbuild.settings.train import Arguments
 
@@ -79,16 +78,12 @@ def build(
 
     A weights file may hold the encoder alone, also under other names, or the whole model.
     """
-    encoder = str(args["encoder"])
-    decoder_args = {key: value for key, value in args.items() if key != "encoder"}
-    check_names(name, decoder_args, DECODERS[name])
-    if problem := encoder_problem(encoder):
-        raise ModelError(f"train.encoder: {problem}")
+    encoder_name, decoder_args = split_encoder(name, args, DECODERS[name])
     state = read_weights(pretrained) if isinstance(pretrained, Path) else {}
     whole = any(key.startswith(_WHOLE) for key in state)
     smp = _require(name)
     pyramid = make_pyramid(
-        encoder,
+        encoder_name,
         bands=bands,
         chip_px=chip_px,
         output_stride=_OUTPUT_STRIDES.get(name, _MULTIPLE),
@@ -101,7 +96,9 @@ def build(
             network = make(registered, encoder_weights=None, in_channels=bands, classes=outputs, **decoder_args)
         except (TypeError, ValueError, KeyError, AssertionError, RuntimeError) as error:
             given = ", ".join(f"{key} = {value!r}" for key, value in decoder_args.items())
-            raise ModelError(f'train.model_args: "{name}" cannot be made with {given or encoder}: {error}') from error
+            raise ModelError(
+                f'train.model_args: "{name}" cannot be made with {given or encoder_name}: {error}'
+            ) from error
     model = EncoderDecoder(network)
     if whole and isinstance(pretrained, Path):
         load_local(model, state, pretrained, note, heads=("segmentation_head.0",))

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +14,9 @@ from torch import nn
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.bands import Bands, bands_in, taken
 from rvbuild.learn.models.first_conv import first_conv
+from rvbuild.learn.models.hub import WEIGHTS, is_here, not_downloaded, require_reachable
 from rvbuild.learn.models.matching import match
-from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED, State, load_state, read_weights
+from rvbuild.learn.models.weights import State, load_state, read_weights
 from rvbuild.project.networks import EXTRA, TIMM
 from rvbuild.project.networks.timm import find, with_weights
 
@@ -73,24 +71,10 @@ def require_weights(name: str, download: bool) -> None:
         _with_own_weights(timm, full, {})
         return
     cfg = timm.get_pretrained_cfg(full.removeprefix(TIMM))
-    if cfg.hf_hub_id and is_here(cfg.hf_hub_id):
+    if cfg.hf_hub_id and is_here(cfg.hf_hub_id, WEIGHTS, "pytorch_model.bin"):
         return
     url = f"https://huggingface.co/{cfg.hf_hub_id}" if cfg.hf_hub_id else cfg.url
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE_S / 3):
-            pass
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
-        raise _not_downloaded(full, error) from error
-
-
-def is_here(hub_id: str) -> bool:
-    """Tell whether the weights of a repository of the Hugging Face hub are in its cache."""
-    from huggingface_hub import try_to_load_from_cache
-
-    names = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(hub_id, name), str) for name in names)
+    require_reachable(url, lambda error: _not_downloaded(full, error))
 
 
 def make(
@@ -203,12 +187,7 @@ def _with_own_weights(timm: Any, name: str, options: Mapping[str, Any]) -> nn.Mo
 
 def _not_downloaded(name: str, error: Exception) -> ModelError:
     """Return the error that says what to do without the weights of a network."""
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelError(
-        f"{PRETRAINED}: the weights of {name} could not be downloaded from https://huggingface.co/{name} "
-        f"({reason[0]}); download model.safetensors there by other means and name that file: "
-        '`pretrained = "path/to/model.safetensors"`, or train from random weights: `pretrained = false`'
-    )
+    return not_downloaded(name, name, WEIGHTS, error)
 
 
 def _from_file(whole: nn.Module, state: State, path: Path, note: Callable[[str], None]) -> State:

@@ -12,9 +12,8 @@ import torch
 
 from rvbuild import tasks
 from rvbuild.errors import ModelError
-from rvbuild.learn import models
 from rvbuild.learn.batchnorm import measured
-from rvbuild.learn.checkpoint import save_model
+from rvbuild.learn.checkpoint import build, save_model
 from rvbuild.learn.chips.augment import Augmenter
 from rvbuild.learn.chips.loader import BatchMaker, Loader, plain_requests
 from rvbuild.learn.device import place, reproducible, select_device
@@ -70,15 +69,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: TrainStageSettings, outp
     device = select_device(train["device"], "train.device")
     augmenter = Augmenter([], info.normalize, chips.dtype, chips.bands, ops)
     with reproducible(settings["seed"], device, train.get("threads")), closing(chips):
-        model = models.build(
-            info.task,
-            info.model,
-            bands=info.bands,
-            outputs=len(info.outputs),
-            args=info.model_args,
-            pretrained=False,
-            chip_px=info.chip_px,
-        )
+        model = build(info)
         load_state(model, state)
         place(model, device)
         loader, normalizer = Loader(BatchMaker({"train": chips}, ops, augmenter, settings["seed"]), 0), Normalizer(info)

@@ -59,9 +59,7 @@ def folds(
         document = json.loads((folder / "folds.json").read_bytes()) if done else {}
         report.print_json({**document, "by": made.by, "soup": _of_soup(made) if done else None})
     elif verbosity >= 0:
-        counts = {did: sum(o.did is did for o in outcomes) for did in Did}
-        summary = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
-        echo(f"{counted(len(made.variants), 'fold')} by {made.by}: {summary}")
+        echo(f"{counted(len(made.variants), 'fold')} by {made.by}: {report.states(outcomes)}")
         if failed:
             echo("\n".join([styled("failed:", "red"), *(f"  {_label(o.artifact)}: {o.message}" for o in failed)]))
         if log is not None:

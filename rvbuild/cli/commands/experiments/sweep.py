@@ -75,9 +75,7 @@ def sweep(
     if as_json:
         exp.print_table_json(shown, metric, lowest)
     elif verbosity >= 0:
-        counts = {did: sum(o.did is did for o in outcomes) for did in Did}
-        summary = ", ".join(f"{n} {did.value}" for did, n in counts.items() if n)
-        echo(f"{counted(len(points), 'point')}: {summary}")
+        echo(f"{counted(len(points), 'point')}: {report.states(outcomes)}")
         _print_failures(shown)
         if log is not None:
             echo(f"  (details: {log.relative_to(project.workspace)})")

@@ -16,14 +16,12 @@ from torchvision.models import detection
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork
 from torchvision.ops.poolers import LevelMapper
 
-from rvbuild.errors import ModelError
-from rvbuild.learn.models.arguments import check_names
+from rvbuild.learn.models.arguments import split_encoder
 from rvbuild.learn.models.detectors.heads import HEADS, LAYERS, fpn_channels
 from rvbuild.learn.models.detectors.parts import AsItIs, place_in_float32
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
 from rvbuild.learn.models.weights import load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
-from rvbuild.project.networks.encoders import encoder_problem
 from rvbuild.project.tasks.detection import DECODERS
 from rvbuild.settings.train import Arguments
 
@@ -79,11 +77,7 @@ def build(
 
     A weights file may hold the encoder alone, also under other names, or the whole detector.
     """
-    encoder_name = str(args["encoder"])
-    head_args = {key: value for key, value in args.items() if key != "encoder"}
-    check_names(name, head_args, DECODERS[name])
-    if problem := encoder_problem(encoder_name):
-        raise ModelError(f"train.encoder: {problem}")
+    encoder_name, head_args = split_encoder(name, args, DECODERS[name])
     state = read_weights(pretrained) if isinstance(pretrained, Path) else {}
     whole = any(key.startswith(_WHOLE) for key in state) and any(key in state for key in _weights(LAYERS))
     body = make_pyramid(

@@ -6,9 +6,6 @@ the imagery does not have are zeros, as in their training, which left out bands 
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +14,10 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
+from rvbuild.learn.models import hub
 from rvbuild.learn.models.bands import Bands
 from rvbuild.learn.models.matching import match
-from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED, load_state, read_weights
+from rvbuild.learn.models.weights import load_state, read_weights
 from rvbuild.project.networks.olmoearth import BANDS, EXTRA, WEIGHTS, hub_id, version_and_size
 
 _MODALITY = "sentinel2_l2a"
@@ -68,8 +66,8 @@ class Tokens(nn.Module):
             sentinel2_l2a=torch.stack(bands, dim=-1)[:, :, :, None],
             sentinel2_l2a_mask=torch.zeros(count, height, width, 1, 1, device=images.device),
         )
-        found = self.encoder(sample, patch_size=self._patch_px, fast_pass=True)["tokens_and_masks"]
-        tokens: torch.Tensor = getattr(found, _MODALITY)[:, :, :, 0].mean(dim=3)
+        masked = self.encoder(sample, patch_size=self._patch_px, fast_pass=True)["tokens_and_masks"]
+        tokens: torch.Tensor = getattr(masked, _MODALITY)[:, :, :, 0].mean(dim=3)
         return [tokens.permute(0, 3, 1, 2).contiguous()]
 
 
@@ -118,19 +116,10 @@ def require(name: str) -> Any:
 
 def require_reachable(name: str) -> None:
     """Raise a ModelError as `fetch` does if the weights are not here and their server does not have them."""
-    from huggingface_hub import try_to_load_from_cache
-
     require(name)
-    if isinstance(try_to_load_from_cache(hub_id(name), WEIGHTS), str):
-        return
-    url = f"https://huggingface.co/{hub_id(name)}/resolve/main/{WEIGHTS}"
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PATIENCE_S / 3):
-            pass
-    except (OSError, http.client.HTTPException) as error:
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()  # it holds the connection
-        raise _not_downloaded(name, error) from error
+    if not hub.is_here(hub_id(name), WEIGHTS):
+        url = f"https://huggingface.co/{hub_id(name)}/resolve/main/{WEIGHTS}"
+        hub.require_reachable(url, lambda error: _not_downloaded(name, error))
 
 
 def fetch(name: str) -> str:
@@ -151,9 +140,4 @@ def fetch(name: str) -> str:
 
 def _not_downloaded(name: str, error: Exception) -> ModelError:
     """Return the error that says what to do without the weights of an encoder."""
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return ModelError(
-        f"{PRETRAINED}: the weights of {name} could not be downloaded from https://huggingface.co/{hub_id(name)} "
-        f"({reason[0]}); download {WEIGHTS} there by other means and name that file: "
-        f'`pretrained = "path/to/{WEIGHTS}"`, or train from random weights: `pretrained = false`'
-    )
+    return hub.not_downloaded(name, hub_id(name), WEIGHTS, error)
