@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Threads of torch that wait for each other sleep, as in worker processes: cores are shared with those.
@@ -25,3 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(item.path).relative_to(Path(__file__).parent).parts[0] in WHOLE:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def _same_module_path() -> Iterator[None]:
+    """Take off the module path what a test adds: modules of its workspace would be found by later tests."""
+    before = list(sys.path)
+    yield
+    sys.path[:] = before
