@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
@@ -15,7 +17,8 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.file import open_dataset
 from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.windows import bands
-from rvbuild.geo.write.rasters import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
+from rvbuild.geo.write.columns import Columns
+from rvbuild.geo.write.rasters import ClassRasterWriter, IdRasterWriter, RgbRasterWriter, ScoreRasterWriter
 
 Classes = list[dict[str, Any]]
 
@@ -153,12 +156,56 @@ def test_closing_twice_is_harmless(tmp_path: Path, classes: Classes, grid: Grid)
     assert [path.name for path in tmp_path.iterdir()] == ["labels.tif"]
 
 
-def test_rows_are_held_in_bounded_bands(tmp_path: Path, classes: Classes, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = Grid(1000, 20, Affine.identity(), None)
-    writer = ClassRasterWriter(tmp_path / "labels.tif", grid, classes, temp=tmp_path)
-    held = []
-    for row in range(0, 1000, 50):
-        writer.write(row, np.zeros((50, 20), np.uint8))
-        held.append(sum(rows.shape[1] for rows in writer._rows))
-    writer.close()
-    assert max(held) < 128
+@pytest.mark.parametrize("in_memory", [0, 1 << 24])
+def test_blocks_give_the_bytes_of_rows(
+    tmp_path: Path, classes: Classes, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    """Rows of any height, in blocks of any width, in memory or not."""
+    grid = Grid(300, 1100, Affine.identity(), None)
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (300, 1100), dtype=np.uint8)
+    scores = rng.random((2, 300, 1100)).astype(np.float32)
+    known = rng.random((300, 1100)) < 0.5
+    expected = {}
+    for name, rows, cols in (("rows", 300, 1100), ("blocks", 70, 130)):
+        if name == "blocks":
+            monkeypatch.setattr("rvbuild.geo.write.columns.IN_MEMORY_BYTES", in_memory)
+        folder = tmp_path / name
+        folder.mkdir()
+        with (
+            IdRasterWriter(folder / "labels.tif", grid, temp=folder) as of_labels,
+            ScoreRasterWriter(folder / "float.tif", grid, classes[:2], "float32", temp=folder) as of_scores,
+            ScoreRasterWriter(folder / "bytes.tif", grid, classes[:2], "uint8", temp=folder) as of_bytes,
+        ):
+            for row in range(0, 300, rows):
+                for col in range(0, 1100, cols):
+                    here = np.s_[row : row + rows, col : col + cols]
+                    of_labels.write(row, labels[here], col)
+                    for writer in (of_scores, of_bytes):
+                        block = writer.encode(scores[:, *here], known[here])
+                        writer.write_encoded(row, block, known[here], col)
+        written = {path.name: path.read_bytes() for path in folder.iterdir()}
+        expected = expected or written
+        assert written == expected
+    assert len(expected) == 3
+
+
+@given(width=st.integers(1, 1300), data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_columns_in_a_file_are_those_in_memory(width: int, data: st.DataObject) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rvbuild.geo.write.columns.IN_MEMORY_BYTES", 0)
+        columns = Columns(2, 3, width, np.float32)
+    expected = np.zeros((2, 3, width), np.float32)
+    for number in range(1, data.draw(st.integers(1, 5)) + 1):
+        col = data.draw(st.integers(0, width - 1))
+        stop = data.draw(st.integers(col + 1, width))
+        rows = slice(data.draw(st.integers(0, 2)), 3)
+        values = np.full((2, 3 - rows.start, stop - col), number, np.float32)
+        columns.write(rows, col, values)
+        expected[:, rows, col:stop] = values
+        if number == 2:
+            columns.shift_up(1)
+            expected = np.concatenate([expected[:, 1:], np.zeros((2, 1, width), np.float32)], axis=1)
+        np.testing.assert_array_equal(columns.read(rows, col, stop), expected[:, rows, col:stop])
+    np.testing.assert_array_equal(columns.read(slice(0, 3), 0, width), expected)

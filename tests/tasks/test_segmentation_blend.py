@@ -155,6 +155,19 @@ def test_windows_out_of_order_are_refused() -> None:
         blender.add(Window(0, 0, 8, 8), *part)
 
 
+@pytest.mark.parametrize("method", ["none", "mean", "cosine"])
+def test_sums_in_a_file_are_those_in_memory(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    made = predictions(sliding(40, 1100, 16, 7), 3, seed=5)
+    left_out = {window: value for window, value in made.items() if not 7 <= window.row <= 14}
+    for some in (made, left_out):
+        with monkeypatch.context() as patch:
+            expected = blend(40, 1100, 16, 7, method, some)
+            patch.setattr("rvbuild.geo.write.columns.IN_MEMORY_BYTES", 0)
+            found = blend(40, 1100, 16, 7, method, some)
+        assert found.scores.tobytes() == expected.scores.tobytes()
+        assert found.known.tobytes() == expected.known.tobytes()
+
+
 def test_blocks_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     made = predictions(sliding(33, 21, 8, 4), 3, seed=5)
     whole = blend(33, 21, 8, 4, "cosine", made)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from rvbuild.geo.windows import Window
+from rvbuild.geo.write.columns import Columns
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -31,11 +34,21 @@ class Blender:
     The sums of a pixel are made in the order of the windows, so the result does not depend on how windows are batched.
 
     A row of windows is one pass from left to right. What lies left of the window at hand and above the next row of
-    windows is finished, and goes; what lies below is carried to the next pass. Memory: (K + 1) x (size - stride) x
-    width float32, whatever the height of the scene.
+    windows is finished, and goes; what lies below is carried to the next pass: (K + 1) x (size - stride) x width
+    float32, in a temporary file if that is much. So memory grows neither with the height nor with the width of a scene.
     """
 
-    def __init__(self, height: int, width: int, outputs: int, size: int, stride: int, blend: str, sink: Sink) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        outputs: int,
+        size: int,
+        stride: int,
+        blend: str,
+        sink: Sink,
+        folder: Path | None = None,
+    ) -> None:
         """Prepare for a scene.
 
         Parameters
@@ -52,6 +65,8 @@ class Blender:
             Receives finished blocks, each pixel once: first row and column, probabilities (K, h, w) float32, and which
             pixels are predicted (h, w) bool. Probabilities where nothing is predicted are 0. Blocks come in bands of
             the same rows, from left to right, bands from top to bottom. The arrays are valid during the call.
+        folder
+            For a temporary file; None for the directory of temporary files.
         """
         self._height, self._width, self._size, self._stride, self._sink = height, width, size, stride, sink
         self._kernel = cosine_weights(size) if blend == "cosine" else None
@@ -59,8 +74,8 @@ class Blender:
         weighted = blend != "none"
         # Rows from `_row`: of the window at hand, from column `_col`; and under all windows, from the earlier passes
         # right of it, for the next pass left of it.
-        self._work = _Sums(outputs, rows, cols, weighted)
-        self._carry = _Sums(outputs, max(0, rows - stride), width, weighted)
+        self._work = _Sums.zeros(outputs, rows, cols, weighted)
+        self._carry = _Carried(outputs, max(0, rows - stride), width, weighted, folder)
         self._row = self._col = 0
 
     def add(self, window: Window, probabilities: Floats, keep: Bools) -> None:
@@ -108,10 +123,9 @@ class Blender:
         wide, rows = self._work.known.shape[1], min(self._stride, self._size, self._height - self._row)
         while self._col < col:
             step = min(col - self._col, wide)
-            there = slice(self._col, min(self._col + step, self._width))
-            left = slice(0, there.stop - there.start)
+            left = slice(0, min(step, self._width - self._col))
             self._give(self._row, self._col, self._work, np.s_[:rows, left])
-            self._carry.put(np.s_[:, there], self._work, np.s_[self._stride :, left])
+            self._carry.put(self._col, self._work, np.s_[self._stride :, left])
             self._work.shift(step)
             self._col += step
             self._load(self._col + wide - step, step)
@@ -121,8 +135,8 @@ class Blender:
         stop = min(col + count, self._width)
         if stop > col:
             wide = self._work.known.shape[1]
-            there = np.s_[: len(self._carry.known), wide - count : wide - count + stop - col]
-            self._work.put(there, self._carry, np.s_[:, col:stop])
+            there = np.s_[: self._carry.rows, wide - count : wide - count + stop - col]
+            self._work.put(there, self._carry.take(slice(0, self._carry.rows), col, stop))
 
     def _end_pass(self, row: int) -> None:
         """Finish all rows above `row`, and begin the pass of the windows there."""
@@ -130,15 +144,16 @@ class Blender:
         done = min(self._row + min(self._stride, self._size), self._height)
         # Rows that no row of windows begins in: at the end, or where windows were left out.
         block = max(1, BLOCK_PX // self._width)
-        carried, nothing = len(self._carry.known), None
+        carried, nothing = self._carry.rows, None
         for first in range(done, row, block):
             count = min(block, row - first)
             within = min(max(0, done + carried - first), count)
             if within:
-                self._give(first, 0, self._carry, np.s_[first - done : first - done + within, :])
+                rest = self._carry.take(slice(first - done, first - done + within), 0, self._width)
+                self._give(first, 0, rest, np.s_[:, :])
             if within < count:
                 if nothing is None:
-                    nothing = _Sums(len(self._carry.sums), block, self._width, False)
+                    nothing = _Sums.zeros(len(self._work.sums), block, self._width, False)
                 self._give(first + within, 0, nothing, np.s_[: count - within, :])
         self._carry.shift_up(row - done)
         self._row, self._col = row, 0
@@ -159,24 +174,31 @@ class Blender:
         self._sink(row, col, sums, known)
 
 
+@dataclass
 class _Sums:
-    """Sums of probabilities (K, h, w), of weights (h, w) unless they are all 1, and what is predicted (h, w)."""
+    """Sums of probabilities (K, h, w), what is predicted (h, w), and sums of weights (h, w) unless they are all 1."""
 
-    def __init__(self, outputs: int, height: int, width: int, weighted: bool) -> None:
-        self.sums = np.zeros((outputs, height, width), dtype=np.float32)
-        self.known = np.zeros((height, width), dtype=bool)
-        self.weights = np.zeros((height, width), dtype=np.float32) if weighted else None
+    sums: Floats
+    known: Bools
+    weights: Floats | None
+
+    @classmethod
+    def zeros(cls, outputs: int, height: int, width: int, weighted: bool) -> _Sums:
+        """Return sums of nothing."""
+        sums = np.zeros((outputs, height, width), dtype=np.float32)
+        weights = np.zeros((height, width), dtype=np.float32) if weighted else None
+        return cls(sums, np.zeros((height, width), dtype=bool), weights)
 
     def planes(self) -> list[npt.NDArray[np.generic]]:
         """Return all planes (h, w)."""
         return [*self.sums, self.known, *([] if self.weights is None else [self.weights])]
 
-    def put(self, where: tuple[slice, slice], source: _Sums, there: tuple[slice, slice]) -> None:
-        """Replace the values at `where` by those of `source` at `there`."""
-        self.sums[:, *where] = source.sums[:, *there]
-        self.known[where] = source.known[there]
+    def put(self, where: tuple[slice, slice], source: _Sums) -> None:
+        """Replace the values at `where`."""
+        self.sums[:, *where] = source.sums
+        self.known[where] = source.known
         if self.weights is not None and source.weights is not None:
-            self.weights[where] = source.weights[there]
+            self.weights[where] = source.weights
 
     def shift(self, cols: int) -> None:
         """Move everything to the left, with empty columns on the right."""
@@ -184,17 +206,39 @@ class _Sums:
             plane[:, : plane.shape[1] - cols] = plane[:, cols:]
             plane[:, plane.shape[1] - cols :] = 0
 
-    def shift_up(self, rows: int) -> None:
-        """Move everything up, with empty rows below."""
-        for plane in self.planes() if rows > 0 else ():
-            kept = max(0, len(plane) - rows)
-            plane[:kept] = plane[len(plane) - kept :]
-            plane[kept:] = 0
-
     def clear(self) -> None:
         """Make everything empty."""
         for plane in self.planes():
             plane[...] = 0
+
+
+class _Carried:
+    """Sums of the full width of a scene, below the current row of windows."""
+
+    def __init__(self, outputs: int, rows: int, width: int, weighted: bool, folder: Path | None) -> None:
+        self.rows = rows
+        self._sums = Columns(outputs + weighted, rows, width, np.float32, folder)
+        """With the weights as the last plane."""
+        self._known = Columns(1, rows, width, bool, folder)
+        self._weighted = weighted
+
+    def put(self, col: int, source: _Sums, there: tuple[slice, slice]) -> None:
+        """Replace the values of the columns from `col` by those of `source` at `there`."""
+        sums = source.sums[:, *there]
+        if source.weights is not None:
+            sums = np.concatenate([sums, source.weights[np.newaxis, *there]])
+        self._sums.write(slice(0, self.rows), col, sums)
+        self._known.write(slice(0, self.rows), col, source.known[np.newaxis, *there])
+
+    def take(self, rows: slice, col: int, stop: int) -> _Sums:
+        """Return a copy of some rows and columns."""
+        sums, known = self._sums.read(rows, col, stop), self._known.read(rows, col, stop)[0]
+        return _Sums(sums[:-1], known, sums[-1]) if self._weighted else _Sums(sums, known, None)
+
+    def shift_up(self, rows: int) -> None:
+        """Move everything up, with empty rows below."""
+        self._sums.shift_up(rows)
+        self._known.shift_up(rows)
 
 
 def cosine_weights(size: int) -> Floats:

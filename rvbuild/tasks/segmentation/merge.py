@@ -47,10 +47,6 @@ class SegmentationMerger:
         if predict["scores"]:
             named = cast("list[ClassName]", trained)  # if scores are written, classes have names
             self._scores = ScoreRasterWriter(outputs / SCORES, grid, named, predict["scores"], temp=outputs)
-        self._width = grid.width
-        self._rows: list[Labels] = []
-        self._score_rows: list[npt.NDArray[np.generic]] = []
-        """The finished blocks of rows that are not complete."""
         self._blender = Blender(
             grid.height,
             grid.width,
@@ -59,6 +55,7 @@ class SegmentationMerger:
             predict["stride_px"],
             predict["blend"],
             self._write,
+            outputs,
         )
 
     def add(self, window: Window, prediction: Floats, valid: Bools) -> None:
@@ -78,7 +75,7 @@ class SegmentationMerger:
                 writer.close()
 
     def _write(self, row: int, col: int, scores: Floats, known: Bools) -> None:
-        """Take a finished block, and write its rows when they are complete."""
+        """Take a finished block."""
         best, output = most_likely(scores)
         if not np.isfinite(best).all():
             raise ModelError(
@@ -86,17 +83,9 @@ class SegmentationMerger:
                 "expected probabilities. Its weights have probably diverged: train with a lower lr"
             )
         labels = np.where(known, self._class_ids[output], np.uint8(NODATA))
-        self._rows.append(labels)
+        self._labels.write(row, labels, col)
         if self._scores is not None:
-            self._score_rows.append(self._scores.encode(scores, known))
-        if col + known.shape[1] < self._width:
-            return
-        labels = np.concatenate(self._rows, axis=1)
-        self._labels.write(row, labels)
-        self._rows.clear()
-        if self._scores is not None:
-            self._scores.write_encoded(row, np.concatenate(self._score_rows, axis=2), labels != NODATA)
-            self._score_rows.clear()
+            self._scores.write_encoded(row, self._scores.encode(scores, known), labels != NODATA, col)
 
 
 def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:
