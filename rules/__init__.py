@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from rvbuild.rules import analyze, bundle, chip, data, evaluate, infer, mosaic, predict, report, train
 from rvbuild.rules.common import Artifact, Project, places, prepare
 from rvbuild.rules.drafts import draft, draft_eval, features, head, suggestions, sums, suspects
-from rvbuild.rules.predictions import export
+from rvbuild.rules.predictions import export, strips
 from rvbuild.rules.protocol import Rule
 from rvbuild.stages.names import asked_for, on_request
 
@@ -22,6 +22,7 @@ RULES: Mapping[str, Rule] = {
     "chip": chip,
     "train": train,
     "export": export,
+    "strips": strips,
     "infer": infer,
     "predict": predict,
     "mosaic": mosaic,

@@ -26,10 +26,11 @@ from rvbuild.rules.inputs import sidecars
 from rvbuild.rules.inputs.companions import Ask, Companions, Question
 from rvbuild.rules.inputs.own_code import image_code, images_code, metrics_code, user_code, without_code
 from rvbuild.rules.inputs.rasters import rasters
+from rvbuild.rules.inputs.sizes import AskSizes, Sizes
 from rvbuild.settings.area import AreaSettings, OfArea, SplitBlockSettings
 from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.classes import ClassId, ClassName, ClassSettings
-from rvbuild.settings.image import ImageSettings
+from rvbuild.settings.image import ImageSettings, SceneImageSettings
 from rvbuild.settings.labels import BoxReadSettings, LabelSettings, LayeredLabelSettings
 from rvbuild.settings.transforms import OfStatisticsStep
 
@@ -314,8 +315,12 @@ def places(workspace: Path | None, projects: Iterable[Project]) -> dict[str, str
     return admission.environment(workspace, (place for project in projects for place in project.allow))
 
 
-def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path) -> Callable[[Path], tuple[Path, ...]]:
+def prepare(
+    projects: Sequence[Project], ask: Ask, ask_sizes: AskSizes, state: State, workspace: Path
+) -> Callable[[Path], tuple[Path, ...]]:
     """Find the files that belong to the files of projects, by asking GDAL unless the answer is stored in `state`.
+
+    And the sizes of scenes, where a project cuts large ones.
 
     Returns
     -------
@@ -330,6 +335,11 @@ def prepare(projects: Sequence[Project], ask: Ask, state: State, workspace: Path
             for kind, paths in _inputs(project, scene):
                 questions.update(((kind, resolve(project, path)), None) for path in paths)
     companions.learn(questions)
+    sizes = Sizes(ask_sizes, state)
+    for project in projects:
+        project.memo[Sizes] = sizes
+        if project.predict.strip_px is not None:
+            sizes.learn(_size_question(project, scene) for scene in project.scenes if scene.split != "train")
     return lambda path: sidecars.sort(companions.appeared(path))[0]
 
 
@@ -344,6 +354,26 @@ def _inputs(project: Project, scene: Scene) -> Iterator[tuple[str, Sequence[str]
         yield from ((part["kind"], paths) for paths, part in split(scene.labels.files, settings["parts"]))
     elif settings["kind"] == "raster" or settings["kind"] == "vector":
         yield settings["kind"], scene.labels.files
+
+
+def size(project: Project, scene: Scene) -> tuple[int, int] | None:
+    """Return the height and the width of `scene` in pixels; None if its image cannot be opened."""
+    sizes = project.memo.get(Sizes)
+    if sizes is None:
+        sizes = project.memo[Sizes] = Sizes(_ask_sizes_here)
+    assert isinstance(sizes, Sizes)
+    return sizes.of(_size_question(project, scene))
+
+
+def _size_question(project: Project, scene: Scene) -> tuple[list[str], SceneImageSettings]:
+    files = [str(resolve(project, path)) for path in scene.image.files]
+    return files, {"image": without_code(image_settings(project, scene)), "channels": scene.channels}
+
+
+def _ask_sizes_here(questions: Sequence[tuple[Sequence[str], SceneImageSettings]]) -> list[tuple[int, int] | None]:
+    from rvbuild.geo.raster.open import sizes
+
+    return sizes(questions)
 
 
 def _companions(project: Project) -> Companions:

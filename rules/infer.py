@@ -1,12 +1,12 @@
 """infer: apply the model to each validation and test scene.
 
 Its outputs are in the directory of predict, which derives all other files from them: one directory holds everything
-about a scene.
+about a scene. A large scene may be predicted in strips, which are joined here (`rvbuild.rules.predictions.strips`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from rvbuild.rules.common import (
     Demand,
     Product,
     Project,
+    Scene,
     aoi,
     area,
     class_ids,
@@ -29,6 +30,7 @@ from rvbuild.rules.common import (
     present,
     user_code,
 )
+from rvbuild.rules.predictions.layout import parts, strips_of
 from rvbuild.settings.train import TrainedSettings
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 
 VERSION = 4
 RUN = "rvbuild.stages.infer:run"
-CODE = ("rvbuild.stages.infer", "{task}", "rvbuild.learn.*")
+RUN_JOIN = "rvbuild.stages.strips:run_join"
+CODE = ("rvbuild.stages.infer", "rvbuild.stages.strips", "{task}", "rvbuild.learn.*")
 WRITES = ("raw_*", "cells.json", "scores.tif")
 
 
@@ -88,47 +91,76 @@ def trained(project: Project) -> TrainedSettings:
     return {"model": train["model"], "model_args": train["model_args"]}
 
 
+def scenes(project: Project) -> list[Scene]:
+    """Return the scenes that are predicted, by id."""
+    return sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id)
+
+
+def network(project: Project) -> tuple[Product, ...]:
+    """Return the model and, for an engine, the exported network as inputs."""
+    if engine(project) is None:
+        return (model(project),)
+    return (
+        Product("model", name("train", project.name), ("model.json",)),
+        Product("network", name("export", project.name), ("model.onnx",)),
+    )
+
+
+def needs(project: Project) -> tuple[str, Demand]:
+    """Return the resource and the demand of a stage that runs the model."""
+    # Only onnxruntime computes an exported network on a GPU, and only if the project names one.
+    exported_by, device = engine(project), project.predict.device
+    on_torch = project.train.backend is None and exported_by is None
+    on_gpu = on_torch or (exported_by == "onnxruntime" and device.startswith("cuda"))
+    return "torch" if on_torch else "cpu", Demand(cores=None, device=device if on_gpu else "cpu")
+
+
+def settings_of_scene(project: Project, scene: Scene) -> InferStageSettings:
+    """Return the settings to predict `scene`."""
+    settings: InferStageSettings = {
+        "task": project.task,
+        "image": image_settings(project, scene),
+        "channels": scene.channels,
+        "classes": class_names(project) if project.predict.writes_scores() else class_ids(project),
+        "null_id": project.null_id,
+        "chip_px": project.chip_px,
+        "predict": once(project, "predict settings of infer", project.predict.infer_settings),
+    }
+    if limits := area(project, scene).get("area"):
+        settings["area"] = limits
+    if (exported_by := engine(project)) is not None:
+        settings["engine"] = exported_by
+    return settings
+
+
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the raw predictions of every validation and test scene."""
-    predict = project.predict.infer_settings()
-    named, exported_by = project.predict.writes_scores(), engine(project)
-    network: tuple[Product, ...] = (model(project),)
-    if exported_by is not None:
-        network = (
-            Product("model", name("train", project.name), ("model.json",)),
-            Product("network", name("export", project.name), ("model.onnx",)),
-        )
-    # Only onnxruntime computes an exported network on a GPU, and only if the project names one.
-    on_torch, device = project.train.backend is None and exported_by is None, project.predict.device
-    on_gpu = on_torch or (exported_by == "onnxruntime" and device.startswith("cuda"))
-    for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
-        settings: InferStageSettings = {
-            "task": project.task,
-            "image": image_settings(project, scene),
-            "channels": scene.channels,
-            "classes": class_names(project) if named else class_ids(project),
-            "null_id": project.null_id,
-            "chip_px": project.chip_px,
-            "predict": predict,
-        }
-        if limits := area(project, scene).get("area"):
-            settings["area"] = limits
-        if exported_by is not None:
-            settings["engine"] = exported_by
+    resource, demand = needs(project)
+    for scene in scenes(project):
+        strips = strips_of(project, scene)
+        hints: dict[str, Mapping[str, object]] = {"trained": trained(project)}
+        if strips:
+            hints["strips"] = {"rows": [list(rows) for rows in strips]}
         yield Artifact(
             name=name("infer", project.name, scene.id),
             project=project.name,
             stage="infer",
             scene=scene.id,
-            run=RUN,
+            run=RUN_JOIN if strips else RUN,
             version=VERSION,
-            settings=settings,
-            inputs=present(image(project, scene), aoi(project, scene), *network, *user_code(project, scene)),
+            settings=settings_of_scene(project, scene),
+            inputs=present(
+                image(project, scene),
+                aoi(project, scene),
+                *network(project),
+                *user_code(project, scene),
+                *parts(project, scene, strips),
+            ),
             folder=folder(project, "predict", scene.id),
             code=code,
             packages={**packages(project), **engine_packages(project)},
-            hints={"trained": trained(project)},
+            hints=hints,
             writes=WRITES,
-            resource="torch" if on_torch else "cpu",
-            demand=Demand(cores=None, device=device if on_gpu else "cpu"),
+            resource="cpu" if strips else resource,
+            demand=Demand() if strips else demand,
         )

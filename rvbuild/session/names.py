@@ -15,7 +15,7 @@ def stages_of(word: str) -> tuple[str, ...]:
     """Return the stages that a command or the name of a stage stands for.
 
     >>> stages_of("predict"), stages_of("infer"), stages_of("eval")
-    (('export', 'infer', 'predict', 'mosaic'), ('infer',), ('eval',))
+    (('export', 'strips', 'infer', 'predict', 'mosaic'), ('strips', 'infer'), ('eval',))
     """
     return PARTS.get(word, (word,))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rvbuild import rules
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.plan import Appeared, Plan
-from rvbuild.engine.run.questions import digest_runner, files_asker
+from rvbuild.engine.run.questions import digest_runner, files_asker, sizes_asker
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, nearest
@@ -103,7 +103,7 @@ def make_executor(
 
 def find_sidecars(workspace: Workspace, projects: Sequence[Project], executor: Executor) -> Appeared:
     """Find the sidecars of the files of projects for their rules; return a function that reports new ones later."""
-    return rules.prepare(projects, files_asker(executor), workspace.state, workspace.root)
+    return rules.prepare(projects, files_asker(executor), sizes_asker(executor), workspace.state, workspace.root)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,25 @@ from rvbuild.tasks.settings import InferSettings
 
 if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
+
+
+class Area(Protocol):
+    """Where pixels count, on the grid of a scene: an `Aoi`, or what is known of it in a strip."""
+
+    def contains(self, window: Window) -> bool:
+        """Tell whether the window's part inside the scene lies entirely in the area; False if that is not known."""
+
+    def mask(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Return which pixels lie in the area: (H, W) bool, False outside the scene."""
+
+
+class StripRows(NamedTuple):
+    """The rows of a scene that are predicted, of several strips."""
+
+    first: int
+    stop: int
+    area: Area | None
+    """Which pixels of them count; None: all."""
 
 
 class _Read(NamedTuple):
@@ -103,16 +122,19 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outp
     """
     from rvbuild.geo.area.aoi import open_aoi  # imported late: images that bundles predict have no area, nor fiona
 
-    files = {path.name: path for path in inputs["model"]}
-    device = settings["predict"]["device"]
-    predictor: Predictor
-    if engine := settings.get("engine"):
-        (network,) = inputs["network"]
-        predictor = load_exported(network, read_info(files[DESCRIPTION]), engine, device)
-    else:
-        predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=settings.get("trained"))
+    predictor = load(inputs, settings)
     aoi_files, area = inputs.get("aoi", ()), settings.get("area")
     infer_scene(predictor, inputs["image"], settings, outputs, progress, lambda grid: open_aoi(aoi_files, grid, area))
+
+
+def load(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings) -> Predictor:
+    """Load the model of the stage's inputs; see `run`."""
+    files = {path.name: path for path in inputs["model"]}
+    device = settings["predict"]["device"]
+    if engine := settings.get("engine"):
+        (network,) = inputs["network"]
+        return load_exported(network, read_info(files[DESCRIPTION]), engine, device)
+    return load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=settings.get("trained"))
 
 
 def _everything(grid: Grid) -> None:
@@ -140,6 +162,7 @@ def infer_image(
     outputs: Path,
     progress: Progress,
     aoi_of: Callable[[Grid], Aoi | None] = _everything,
+    strip: StripRows | None = None,
 ) -> None:
     """Run a loaded model over an image.
 
@@ -159,32 +182,48 @@ def infer_image(
         Receives progress, in windows.
     aoi_of
         Returns the area of interest on the grid of the image, or None if all of it counts.
+    strip
+        The rows, if not all are predicted; see `rvbuild.stages.strips`. The files then also hold rows above and below,
+        which may be incomplete.
     """
     task, predict = tasks.get(settings["task"]), settings["predict"]
     if tta := predict.get("tta"):
         predictor = Augmented(predictor, tta)
     with open_source() as source:
         _require_like_training(source, predictor.info, channels)
-        grid = source.grid
+        grid, top = source.grid, 0
         # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
         threads = max(1, min(4, thread_count() // 2))
-        aoi = aoi_of(grid)
-        windows = task.windows(grid, aoi, settings)
         rows = WindowRows.of(grid.width, task.placing(settings), predict["batch_size"])
+        area: Area | None
+        if strip is None:
+            area = aoi = aoi_of(grid)
+            windows = task.windows(grid, aoi, settings)
+            merger = task.merger(grid, outputs, settings)
+        else:
+            area, groups = strip.area, rows.needed(strip.first, strip.stop)
+            windows = [
+                window
+                for window in task.windows(grid, None, settings)
+                if rows.group(window) in groups and (area is None or area.mask(window).any())
+            ]
+            top, bottom = rows.pixels(groups, grid.height)
+            assert task.STRIPS is not None  # otherwise rules cut nothing
+            merger = task.STRIPS.merger(grid.crop(Window(top, 0, bottom - top, grid.width)), outputs, settings)
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         cache = block_cache(source, tallest, readers=threads)
     progress.start("predict", len(windows), "windows")
     # Merging takes little beside the model, but it runs on one core while most of a model runs on all.
-    merger = task.merger(grid, outputs, settings)
     with cache, predictor.computing(), WriteBehind(depth=1) as behind:
         depth = 2 * predict["batch_size"]
         read = functools.partial(_read, size_px=settings["chip_px"])
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
-        for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"], rows):
+        for batch in _batches(_to_predict(reads, area, progress), predict["batch_size"], rows):
             images = np.stack([ready.read.image for ready in batch])
             valid = np.stack([ready.read.valid for ready in batch])
             predictions = predictor(images, None if valid.all() else valid)
-            behind.call(_merge, merger, [(ready.read.window, ready.keep) for ready in batch], predictions)
+            places = [ready.read.window._replace(row=ready.read.window.row - top) for ready in batch]
+            behind.call(_merge, merger, list(zip(places, (ready.keep for ready in batch), strict=True)), predictions)
             progress.advance(len(batch))
             # Free its memory before the next ones are read.
             del batch, images, valid, predictions
@@ -204,7 +243,7 @@ def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
     return _Read(window, image, valid, seen)
 
 
-def _to_predict(reads: Iterable[_Read], aoi: Aoi | None, progress: Progress) -> Iterator[_Ready]:
+def _to_predict(reads: Iterable[_Read], aoi: Area | None, progress: Progress) -> Iterator[_Ready]:
     """Yield the windows that have a pixel to predict."""
     for read in reads:
         keep = read.seen

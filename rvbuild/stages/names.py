@@ -38,7 +38,8 @@ COMMANDS = {
 """The commands that build stages, in the order of the work, each with its line of `--help`."""
 
 PARTS = {
-    "predict": ("export", "infer", "predict", "mosaic"),
+    "predict": ("export", "strips", "infer", "predict", "mosaic"),
+    "infer": ("strips", "infer"),
     "draft": ("features", "sums", "head", "draft", "draft_eval"),
     "review": ("suspects",),
     "suggest": ("suggestions",),

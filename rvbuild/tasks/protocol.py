@@ -23,6 +23,7 @@ from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.orientations import Oriented
 from rvbuild.tasks.portable import Exported, Portable
 from rvbuild.tasks.settings import DeriveSettings, InferSettings
+from rvbuild.tasks.strips import Strips
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +104,9 @@ class Task(Augmentable, Protocol):
     """The files of the merger that `derive` reads; one of them describes the scene's grid, for `scene_grid`. Those of
     the merger that are no part of it, such as scores, are results themselves. Its `TaskSpec` declares them.
     """
+
+    STRIPS: Strips | None
+    """How large scenes are predicted in strips; None: they are not."""
 
     PORTABLE: Portable
     """What the task makes of the output of an exported network."""

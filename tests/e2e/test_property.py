@@ -42,9 +42,9 @@ TABLES = {
         ],
         "predict": [
             "stride_px = 16",
-            'stride_px = 16\nblend = "cosine"\nrgb = true\ntta = "flips"',
+            'stride_px = 16\nblend = "cosine"\nrgb = true\ntta = "flips"\nbatch_size = 1\nstrip_px = 2048',
             'vectors = [{ class = "building" }]',
-            'stride_px = 16\nengine = "onnxruntime"\nscores = "float32"',
+            'stride_px = 16\nengine = "onnxruntime"\nscores = "float32"\nbatch_size = 2\nstrip_px = 3000',
         ],
     },
     "cells": {
@@ -158,8 +158,12 @@ def shown(space: Space) -> list[Path]:
 
 
 def results(space: Space, project: str) -> dict[str, object]:
-    """Return what there is of a project; of the table of suspects, the rows: its bytes have a history."""
-    made: dict[str, object] = dict(space.shown(project))
+    """Return what there is of a project; of the table of suspects, the rows: its bytes have a history.
+
+    Strips are there only if a scene was predicted since they were asked for.
+    """
+    shown = space.shown(project)
+    made: dict[str, object] = {name: content for name, content in shown.items() if not name.startswith("strips/")}
     table = space.root / "cache" / project / "review" / VERDICTS
     if made.pop(f"review/{VERDICTS}", None) is not None:
         with contextlib.closing(sqlite3.connect(table)) as database:

@@ -185,12 +185,17 @@ class Product:
     unkeyed : tuple of str
         Names or patterns of outputs that the stage also reads, but that are not part of the key: `files` hold digests
         of everything that the stage needs of them.
+    in_key : bool
+        Whether they are part of the key. If not, they follow from the other inputs, and only save the work to derive
+        them: their artifact is built only if an artifact that reads them is, and that stage gets none that are not
+        there.
     """
 
     role: str
     artifact: str
     files: tuple[str, ...] = ("*",)
     unkeyed: tuple[str, ...] = ()
+    in_key: bool = True
 
 
 @dataclass(frozen=True, slots=True)

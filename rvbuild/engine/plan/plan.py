@@ -79,6 +79,11 @@ class Plan:
         self._planned: dict[str, Planned] = {}
         self._waiting: set[str] = set()  # artifacts whose key is not known yet
         self._records = workspace.state.records()
+        self._readers: dict[str, list[str]] = {}  # artifact -> those that read its outputs, which are not in their keys
+        for artifact in self.artifacts.values():
+            for item in artifact.inputs:
+                if isinstance(item, Product) and not item.in_key:
+                    self._readers.setdefault(item.artifact, []).append(artifact.name)
         self._lock = threading.RLock()
         self._digester = KeyDigester()
         self._unreadable: set[tuple[str, str]] = set()
@@ -217,11 +222,13 @@ class Plan:
     # -- one artifact -------------------------------------------------------------------------------------------------
 
     def _plan(self, artifact: Artifact) -> Planned:
+        if not self._is_needed(artifact):
+            return Planned(Facts(key=None, components={}), Decision(State.FRESH), None)
         roles: list[tuple[str, str]] = []
         waiting: list[str] = []
         complete = True
         for item in artifact.inputs:
-            if isinstance(item, Source) and not item.in_key:
+            if not item.in_key:
                 continue
             value = self._source(item) if isinstance(item, Source) else self._product(item)
             if value is not None:
@@ -242,6 +249,13 @@ class Plan:
             return Planned(facts, decide(facts), outputs)
         return self._plan_work(artifact, parts, key, tuple(dict.fromkeys(waiting)), damaged, forced)
 
+    def _is_needed(self, artifact: Artifact) -> bool:
+        """Tell whether a run may build `artifact`; not if its outputs only save work, and all that work is done."""
+        readers, done = self._readers.get(artifact.name), (State.FRESH, State.RESTORABLE)
+        if not readers or artifact.name in self._forced:
+            return True
+        return any(self[reader].decision.state not in done for reader in readers)
+
     def _plan_work(
         self,
         artifact: Artifact,
@@ -255,7 +269,7 @@ class Plan:
         state = self.workspace.state
         failure = None if key is None else state.failure(artifact.name)
         action = None if key is None or forced else self._earlier(artifact, key)
-        products = [item for item in artifact.inputs if isinstance(item, Product)]
+        products = [item for item in artifact.inputs if isinstance(item, Product) and item.in_key]
         facts = Facts(
             key=key,
             components=parts,

@@ -1,4 +1,4 @@
-"""Questions to workers while a run is planned: the content digests and the sidecars of files."""
+"""Questions to workers while a run is planned: content digests and sidecars of files, and sizes of scenes."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ def files_asker(executor: Executor) -> Callable[[Sequence[tuple[str, Path]]], li
         return [answer for answers in map_threads(ask_batch, batches, cores()) for answer in answers]
 
     return ask
+
+
+def sizes_asker(executor: Executor) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a function that finds the sizes of images on `executor`; see `rvbuild.geo.raster.open`."""
+
+    def ask(questions: Sequence[Any]) -> list[Any]:
+        batches = [questions[i : i + _QUESTIONS] for i in range(0, len(questions), _QUESTIONS)]
+        job = "rvbuild.geo.raster.open:sizes"
+        jobs = [Job(job, {"scenes": list(batch)}, reports=False) for batch in batches]
+        return [answer for answers in map_threads(_result_on(executor), jobs, cores()) for answer in answers]
+
+    return ask
+
+
+def _result_on(executor: Executor) -> Callable[[Job], Sequence[Any]]:
+    return lambda job: list(executor.run(job, Silent()))
 
 
 _QUESTIONS = 100

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
+from rvbuild.errors import DataError
 from rvbuild.geo.grid import METRES_PER_DEGREE, crs_name
 from rvbuild.geo.raster.cropped import Cropped, window_of
 from rvbuild.geo.raster.layer import Layer
@@ -99,3 +100,22 @@ def describe(image: SceneImage) -> ImageFacts:
         "dtype": str(image.dtype),
         "itemsize": int(image.dtype.itemsize),
     }
+
+
+def sizes(scenes: Sequence[tuple[Sequence[str], SceneImageSettings]]) -> list[tuple[int, int] | None]:
+    """Return (height, width) of scenes in pixels; None for one that cannot be opened, which its stage will report.
+
+    Parameters
+    ----------
+    scenes
+        The files of the image, and the settings to read it, without user code.
+    """
+    return [_size([Path(path) for path in paths], settings) for paths, settings in scenes]
+
+
+def _size(files: Sequence[Path], settings: SceneImageSettings) -> tuple[int, int] | None:
+    try:
+        with open_scene_image(files, settings) as image:
+            return image.grid.height, image.grid.width
+    except DataError:
+        return None

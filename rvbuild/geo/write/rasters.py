@@ -166,6 +166,13 @@ class ScoreRasterWriter(CogWriter):
         self._append(row0, values, predicted if self.kind == "uint8" else None, col0)
 
 
+class PlainScoreWriter(ScoreRasterWriter):
+    """Writes scores without overviews: the temporary file is the final one."""
+
+    def _publish(self) -> None:
+        self._temp.replace(self.path)
+
+
 class RgbRasterWriter(CogWriter):
     """Writes class ids as the colours of the classes: three uint8 bands, masked where nothing was predicted."""
 

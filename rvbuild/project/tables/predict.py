@@ -158,6 +158,12 @@ class PredictTable(Table):
         description="For object_detection: of boxes of a class that overlap by more than this intersection over union, "
         "the one with the highest score is kept. Changing it does not run the model.",
     )
+    strip_px: Pixels | None = Field(
+        None,
+        description="For semantic_segmentation: scenes of more pixels are predicted in strips of rows of about so many "
+        "pixels, each stored as it is finished and computed wherever there is room; the result is the same, to the "
+        "byte. See docs/huge_scenes.md. Default: scenes are predicted at once.",
+    )
     device: Device = Field(
         "auto",
         description="Where to predict: cpu, cuda (any free GPU), one GPU such as cuda:1; auto takes a GPU if there is "

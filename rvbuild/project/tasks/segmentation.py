@@ -44,6 +44,7 @@ SPEC = TaskSpec(
     losses=OF_PIXELS,
     augmentations=NAMES,
     raw=("raw_labels.tif",),
+    keys={"predict": ("strip_px",)},
     gives_pixels=True,
     drafted=("labels.tif",),
     score_raster="scores.tif",

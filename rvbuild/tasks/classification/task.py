@@ -51,6 +51,8 @@ PREDICT_SETTINGS = CellPredictSettings
 
 RAW = SPEC.raw
 
+STRIPS = None
+
 PORTABLE = Probabilities(per_pixel=False)
 
 

@@ -51,6 +51,8 @@ PREDICT_SETTINGS = BoxPredictSettings
 
 RAW = SPEC.raw
 
+STRIPS = None
+
 PORTABLE = Candidates()
 
 

@@ -12,7 +12,7 @@ from rvbuild.errors import ModelError
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
-from rvbuild.geo.write.rasters import IdRasterWriter, ScoreRasterWriter
+from rvbuild.geo.write.rasters import IdRasterWriter, PlainScoreWriter, ScoreRasterWriter
 from rvbuild.settings.classes import ClassName
 from rvbuild.tasks.metrics.tables import without_null
 from rvbuild.tasks.segmentation.blend import Blender
@@ -32,21 +32,31 @@ def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Se
     return SegmentationMerger(grid, outputs, settings)
 
 
+def writers(
+    grid: Grid, outputs: Path, settings: SegmentationInferSettings, *, final: bool = True
+) -> tuple[IdRasterWriter, ScoreRasterWriter | None]:
+    """Return the writers of the raw result: of the classes, and of the scores if the settings ask for them."""
+    scores, kind = None, settings["predict"]["scores"]
+    if kind:
+        # If scores are written, classes have names.
+        named = cast("list[ClassName]", without_null(settings["classes"], settings["null_id"]))
+        writer = ScoreRasterWriter if final else PlainScoreWriter
+        scores = writer(outputs / SCORES, grid, named, kind, temp=outputs)
+    return IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs), scores
+
+
 class SegmentationMerger:
     """Blends the probabilities of windows and writes rows when they are finished.
 
     The class of a pixel is the one of the highest blended probability, the first of several that are equally high.
     """
 
-    def __init__(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> None:
-        predict, classes = settings["predict"], settings["classes"]
-        trained = without_null(classes, settings["null_id"])
+    def __init__(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings, *, final: bool = True) -> None:
+        """Open the files; unless they are `final`, scores have no overviews."""
+        predict = settings["predict"]
+        trained = without_null(settings["classes"], settings["null_id"])
         self._class_ids = np.array([item["id"] for item in trained], dtype=np.uint8)
-        self._labels = IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs)
-        self._scores: ScoreRasterWriter | None = None
-        if predict["scores"]:
-            named = cast("list[ClassName]", trained)  # if scores are written, classes have names
-            self._scores = ScoreRasterWriter(outputs / SCORES, grid, named, predict["scores"], temp=outputs)
+        self._labels, self._scores = writers(grid, outputs, settings, final=final)
         self._blender = Blender(
             grid.height,
             grid.width,

@@ -27,6 +27,7 @@ from rvbuild.tasks.orientations import Oriented, mean, turned_back
 from rvbuild.tasks.portable import Exported, Probabilities
 from rvbuild.tasks.protocol import ClassList, Draw, Panels, PixelLabels
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
+from rvbuild.tasks.segmentation.strips import RowStrips
 from rvbuild.tasks.segmentation.target import draw as draw
 from rvbuild.tasks.segmentation.target import mask as mask
 from rvbuild.tasks.segmentation.target import paste as paste
@@ -52,6 +53,8 @@ COUNTED = "pixels"
 PREDICT_SETTINGS = PredictSettings
 
 RAW = SPEC.raw
+
+STRIPS = RowStrips()
 
 PORTABLE = Probabilities(per_pixel=True)
 

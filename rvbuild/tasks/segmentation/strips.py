@@ -1,0 +1,63 @@
+"""Strips of rows of a segmented scene, and their joining, without a run of the network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window as RasterioWindow
+
+from rvbuild.geo.classes import NODATA
+from rvbuild.geo.grid import Grid
+from rvbuild.progress import Progress
+from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES, SegmentationMerger, writers
+from rvbuild.tasks.segmentation.settings import SegmentationInferSettings
+from rvbuild.tasks.strips import Strip
+
+_ROWS, _COLS = 128, 8192
+"""Of the blocks that are copied at once."""
+
+_CACHE_BYTES = 64 << 20
+"""Of GDAL's block cache: rows of tiles are read from left to right."""
+
+
+class RowStrips:
+    """Predicts strips of rows; see `rvbuild.tasks.strips.Strips`."""
+
+    def merger(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> SegmentationMerger:
+        """Return a merger of the windows of a strip, whose scores have no overviews."""
+        return SegmentationMerger(grid, outputs, settings, final=False)
+
+    def join(
+        self,
+        strips: Sequence[Strip],
+        grid: Grid,
+        outputs: Path,
+        settings: SegmentationInferSettings,
+        progress: Progress,
+    ) -> None:
+        """Write the raw result of a scene from that of its strips."""
+        labels, scores = writers(grid, outputs, settings)
+        progress.start("join", grid.height, "rows")
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
+            for writer in (scores, labels):
+                if writer is not None:
+                    stack.enter_context(writer)
+            for strip in strips:
+                with contextlib.ExitStack() as files:
+                    of_labels = files.enter_context(rasterio.open(strip.files[RAW_LABELS]))
+                    of_scores = None if scores is None else files.enter_context(rasterio.open(strip.files[SCORES]))
+                    for row in range(strip.first, strip.stop, _ROWS):
+                        rows = min(_ROWS, strip.stop - row)
+                        for col in range(0, grid.width, _COLS):
+                            where = RasterioWindow(col, row - strip.top, min(_COLS, grid.width - col), rows)
+                            ids: np.ndarray[Any, np.dtype[np.uint8]] = of_labels.read(1, window=where)
+                            labels.write(row, ids, col)
+                            if scores is not None and of_scores is not None:
+                                scores.write_encoded(row, of_scores.read(window=where), ids != NODATA, col)
+                        progress.advance(rows)

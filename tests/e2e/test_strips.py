@@ -1,0 +1,116 @@
+"""Scenes that are predicted in strips: the same keys and bytes, and only the strips that something touches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from .conftest import Space
+from .test_faults import start, wait_for
+
+STRIPS = {"strips:c#0", "strips:c#1"}
+
+
+def predict_by_small_batches(space: Space) -> None:
+    space.edit("stride_px = 16\n", 'stride_px = 16\nbatch_size = 1\nscores = "uint8"\n')
+
+
+def cut(space: Space) -> None:
+    """Cut scenes of 64 x 64 px into two strips."""
+    space.edit("batch_size = 1\n", "batch_size = 1\nstrip_px = 2048\n")
+
+
+def write_area(space: Space, bottom: int) -> None:
+    """Write an area of interest down to a row of the scene c."""
+    y = 5800000 - bottom / 2
+    ring = f"[[500001, 5799999], [500020, 5799999], [500020, {y}], [500001, {y}], [500001, 5799999]]"
+    crs = '"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}'
+    feature = f'{{"type": "Feature", "properties": {{}}, "geometry": {{"type": "Polygon", "coordinates": [{ring}]}}}}'
+    (space.root / "data/area.geojson").write_text(f'{{"type": "FeatureCollection", {crs}, "features": [{feature}]}}')
+
+
+def copied(space: Space, folder: Path) -> Space:
+    shutil.copytree(space.root, folder, symlinks=True)
+    return Space(folder)
+
+
+def results(space: Space) -> dict[str, bytes]:
+    return {name: content for name, content in space.shown().items() if not name.startswith("strips/")}
+
+
+def predictions(space: Space) -> dict[str, bytes]:
+    return {name: content for name, content in space.shown().items() if name.startswith("predict/")}
+
+
+def keys(space: Space) -> dict[str, str]:
+    rows = space.rvbuild("status", "--json").json["artifacts"]
+    return {f"{row['stage']}:{row['scene']}": row["key"] for row in rows if row["stage"] != "strips"}
+
+
+def test_strips_change_neither_keys_nor_bytes(built: Space, tmp_path: Path) -> None:
+    predict_by_small_batches(built)
+    in_strips = copied(built, tmp_path / "strips")
+    cut(in_strips)
+    once, joined = built.rvbuild("build", "--json"), in_strips.rvbuild("build", "--json")
+    assert joined.status == once.status == 0, joined.err
+    assert joined.did("built") - once.did("built") == STRIPS
+    assert "infer:c" in joined.did("built")
+    assert results(in_strips) == results(built) and keys(in_strips) == keys(built)
+
+    # A scene that is predicted needs no strips, wherever its result is.
+    cut(built)
+    assert built.rvbuild("build", "--json").did("built") == set()
+    shutil.rmtree(built.root / "cache/p/predict/c")
+    again = built.rvbuild("build", "--json")
+    assert not again.did("built") and "infer:c" in again.did("restored")
+    assert not (built.root / "cache/p/strips").exists()
+
+
+def test_an_edit_of_the_area_predicts_the_strips_that_it_touches(built: Space, tmp_path: Path) -> None:
+    predict_by_small_batches(built)
+    built.edit("[train]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[train]')
+    cut(built)
+    write_area(built, bottom=52)
+    assert built.rvbuild("predict").status == 0
+    write_area(built, bottom=58)
+    why = built.rvbuild("why", "infer:c").out
+    assert "strips:c" in why and "aoi changed" in why, why
+    edited = built.rvbuild("predict", "--json")
+    assert edited.did("built") >= {"strips:c", "strips:c#1", "infer:c"}
+    assert "strips:c#0" in edited.did("fresh")
+
+    other = copied(built, tmp_path / "once")
+    other.edit("strip_px = 2048\n", "")
+    shutil.rmtree(other.root / "cache")
+    assert other.rvbuild("predict").status == 0
+    assert predictions(built) == predictions(other)
+
+    # Strips belong to what they are of.
+    assert built.rvbuild("clean", "infer").status == 0
+    assert not (built.root / "cache/p/strips/c/0").exists()
+    assert built.rvbuild("status", "--json").did("missing") >= STRIPS
+    assert built.rvbuild("predict", "--json").did("built") >= STRIPS
+    assert predictions(built) == predictions(other)
+
+
+def test_a_killed_run_loses_no_strip_that_is_finished(built: Space, tmp_path: Path) -> None:
+    predict_by_small_batches(built)
+    cut(built)
+    other = copied(built, tmp_path / "uninterrupted")
+    process = start(built, "predict", "-j", "1")
+    wait_for(lambda: list((built.root / "cache/store/actions").rglob("*")) and is_done(built, "strips/c/0"), process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(30)
+    status = built.rvbuild("status", "--json")
+    assert "infer:c" not in status.did("fresh")
+    again = built.rvbuild("predict", "--json")
+    assert again.status == 0, again.err
+    assert "strips:c#0" not in again.did("built")
+    assert other.rvbuild("predict").status == 0
+    assert predictions(built) == predictions(other)
+
+
+def is_done(space: Space, folder: str) -> bool:
+    return (space.root / "cache/p" / folder / "raw_labels.tif").exists()
