@@ -264,6 +264,28 @@ class Task(Augmentable, Protocol):
             Receives progress, in files or other units.
         """
 
+    def join(
+        self, parts: Sequence[Mapping[str, Path]], settings: DeriveSettings, outputs: Path, progress: Progress
+    ) -> None:
+        """Write the raw results of a scene by several models as one.
+
+        Parameters
+        ----------
+        parts
+            The files of the merger of each result, by name. Each result is of another part of the scene.
+        settings
+            As for `derive`.
+        outputs
+            Receives the files of `RAW`, and other files of the merger that all parts have.
+        progress
+            Receives progress.
+
+        Raises
+        ------
+        DataError
+            The results cannot be read, are of different grids, or two of them predict one place.
+        """
+
     def arrays(self, raw: Mapping[str, Path], settings: DeriveSettings) -> dict[str, np.ndarray]:
         """Return the prediction for a scene, as arrays by name.
 
