@@ -270,23 +270,9 @@ class Task(Augmentable, Protocol):
     def join(
         self, parts: Sequence[Mapping[str, Path]], settings: DeriveSettings, outputs: Path, progress: Progress
     ) -> None:
-        """Write the raw results of a scene by several models as one.
+        """Write raw results of a scene as one, each of another part of it; a place of two parts is a DataError.
 
-        Parameters
-        ----------
-        parts
-            The files of the merger of each result, by name. Each result is of another part of the scene.
-        settings
-            As for `derive`.
-        outputs
-            Receives the files of `RAW`, and other files of the merger that all parts have.
-        progress
-            Receives progress.
-
-        Raises
-        ------
-        DataError
-            The results cannot be read, are of different grids, or two of them predict one place.
+        `parts` has the files of the merger by name. The other parameters are those of `derive`.
         """
 
     def arrays(self, raw: Mapping[str, Path], settings: DeriveSettings) -> dict[str, np.ndarray]:

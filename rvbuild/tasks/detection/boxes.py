@@ -3,7 +3,8 @@
 `raw_boxes.safetensors` holds the windows in row-major order, `windows` (W, 4) int64, and of the boxes of all of them
 `boxes` (N, 4) float32 x0, y0, x1, y1 in pixels of their window, `scores` (N,) float32, `classes` (N,) uint8 class ids,
 `inside` (N,) bool, whether the centre lies on a pixel with data in the area of interest, and `offsets` (W + 1,) int64,
-where those of each window begin. The scene's grid is in the metadata. Boxes of several models, see `join`, are float64.
+where those of each window begin. The scene's grid is in the metadata.
+Boxes of several models (`merge.join`) are float64.
 
 `detections.json` is `{"grid", "score_thresh", "boxes": [[x0, y0, x1, y1, class id, score], …]}`: the merged boxes in
 pixels of the scene, to a thousandth, by falling score. Those below the threshold are there too: an average precision

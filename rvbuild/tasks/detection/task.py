@@ -244,7 +244,7 @@ def derive(raw: Mapping[str, Path], settings: BoxDeriveSettings, outputs: Path, 
 
 def join(parts: Sequence[Mapping[str, Path]], settings: BoxDeriveSettings, outputs: Path, progress: Progress) -> None:
     """Write the boxes of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
-    from rvbuild.tasks.detection.join import join as write
+    from rvbuild.tasks.detection.merge import join as write
 
     write(parts, settings, outputs, progress)
 
