@@ -25,7 +25,7 @@ from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, trajectory
 from rvbuild.engine.keys.packages import versions
-from rvbuild.engine.keys.signature import hash_file, signature
+from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan, Planned
@@ -33,11 +33,13 @@ from rvbuild.engine.run import live
 from rvbuild.engine.run.checkpoints import Checkpoints
 from rvbuild.engine.run.inputs import Inputs, code_of, paths_of, settings_of
 from rvbuild.engine.run.machine import Machine, Share, this_machine
+from rvbuild.engine.run.made import File, Made, Making
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.run.worker import Job, plain
 from rvbuild.engine.run.workers import Executor, Interrupted
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.copies import put
 from rvbuild.engine.store.state import Output, Record
 from rvbuild.engine.workspace import is_output_path
 from rvbuild.errors import RvbuildError, StageError, StoreError
@@ -223,6 +225,7 @@ class Builder:
             store.forget_resume(trajectory_key)
         checkpoints = None if trajectory_key is None else Checkpoints(store, trajectory_key)
         staging = store.staging()
+        made: Made | None = None
         try:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             resume = None if checkpoints is None else checkpoints.folder
@@ -231,18 +234,26 @@ class Builder:
             )
             with self._share(artifact) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
-                began = time.monotonic()
+                making = Making(
+                    artifact.stage,
+                    store.root,
+                    self._workspace.cache / "tmp",
+                    inputs.expected(),
+                    self._placed(artifact, planned),
+                    None if trajectory_key is None else store.lock_of_checkpoints(trajectory_key),
+                )
                 with contextlib.ExitStack() as guards:
                     if checkpoints is not None:
                         guards.enter_context(checkpoints.made_from(inputs, self._noting(artifact)))
-                    result = self._run(dataclasses.replace(job, environment=share.environment()), progress)
-                    inputs.check()
-            outputs = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
-            reused = previous.reused(artifact, result, offer, list(outputs), self._workspace.root)
-            staged = dict(outputs)
+                    job = dataclasses.replace(job, environment=share.environment(), making=making)
+                    made = self._run(job, progress)
+                    inputs.check(made.changed)
+            outputs = {name: (file.digest, file.size) for name, file in _declared(artifact, made).items()}
+            reused = previous.reused(artifact, made.result, offer, list(outputs), self._workspace.root)
             outputs |= {name: (offer[name].digest, offer[name].size) for name in reused}
-            components, seconds = planned.facts.components, time.monotonic() - began
-            action = Action(key, components, outputs, seconds, time.time(), versions(), trajectory_key)
+            action = Action(
+                key, planned.facts.components, outputs, made.seconds, time.time(), made.packages, trajectory_key
+            )
             first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
                 if first is None:
@@ -253,11 +264,16 @@ class Builder:
                         store.differ(key, action, before, "here")
                         text = "not reproducible: the same key gave a different result before; the new one is kept"
                         self._reporter.note(f"{artifact.label()}: {text}")
-                    store.keep({staging / name: value for name, (value, _) in staged.items()}, action)
+                    held = {file.digest for file in made.files.values() if file.is_held}
+                    staged = {made.folder / name: file.digest for name, file in made.files.items()}
+                    store.keep(staged, action, held, made.is_durable)
                 old = planned.facts.record
-                record = self._show(artifact, planned, first or action, {} if old is None else old.outputs)
+                files = made.files if first is None else {}
+                record = self._show(artifact, planned, first or action, {} if old is None else old.outputs, files)
         finally:
             store.release(staging)
+            for copy in () if made is None else made.copies():
+                copy.unlink(missing_ok=True)  # it was not needed, or something failed
         if record is None:
             raise StoreError(f"{store.root}: data just written to the store has disappeared; is the disk failing?")
         return record
@@ -312,10 +328,24 @@ class Builder:
             kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
         return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))
 
+    def _placed(self, artifact: Artifact, planned: Planned) -> dict[str, str]:
+        """Return the digests of the outputs that are in place, by name."""
+        old = planned.facts.record
+        outputs = {} if old is None else old.outputs
+        return {n: o.digest for n, o in outputs.items() if not self._is_damaged(artifact, n, o)}
+
     def _show(
-        self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
+        self,
+        artifact: Artifact,
+        planned: Planned,
+        action: Action,
+        before: Mapping[str, Output],
+        files: Mapping[str, File] | None = None,
     ) -> Record | None:
-        """Put all outputs of `action` in place and remove obsolete ones; `writing` is held."""
+        """Put all outputs of `action` in place and remove obsolete ones; `writing` is held.
+
+        Of `files`, which were just made, there are copies.
+        """
         if artifact.undeclared(action.outputs):
             return None
         outputs: dict[str, Output] = {}
@@ -324,9 +354,12 @@ class Builder:
             if name in intact and intact[name].digest == value:
                 outputs[name] = intact[name]
                 continue
-            shown = artifact.shown(name)
-            cache = self._workspace.cache
-            output = self._workspace.store.place(value, cache, self._workspace.placed(shown), cache / "tmp")
+            path, cache = self._workspace.placed(artifact.shown(name)), self._workspace.cache
+            file = (files or {}).get(name)
+            if file is not None and file.copy is not None:
+                outputs[name] = put(file.copy, value, cache, path, cache / "tmp", file.is_linked)
+                continue
+            output = self._workspace.store.place(value, cache, path, cache / "tmp")
             if output is None:
                 return None
             outputs[name] = output
@@ -380,20 +413,16 @@ class Builder:
         self._reporter.ended(outcome)
 
 
-def _files(artifact: Artifact, staging: Path) -> list[Path]:
-    """Return the files that the stage wrote, sorted.
+def _declared(artifact: Artifact, made: Made) -> Mapping[str, File]:
+    """Return the files that the stage wrote.
 
     Raises
     ------
     StageError
-        There are none, one is not a plain file, or one is not declared.
+        There are none, or one is not declared.
     """
-    files = sorted(staging.iterdir())
-    for file in files:
-        if not file.is_file() or file.is_symlink():
-            raise StageError(f"the stage {artifact.stage} wrote {file.name}, which is not a plain file")
-    if undeclared := artifact.undeclared(file.name for file in files):
+    if undeclared := artifact.undeclared(made.files):
         raise StageError(f"the stage {artifact.stage} wrote {', '.join(undeclared)}, which its rule does not declare")
-    if not files:
+    if not made.files:
         raise StageError(f"the stage {artifact.stage} wrote no output")
-    return files
+    return made.files
