@@ -62,7 +62,10 @@ class Columns:
 
     def read(self, rows: slice, col: int, stop: int) -> NDArray[Any]:
         """Return a copy of some rows, in the columns from `col` to the one before `stop`: (P, r, w)."""
-        return np.concatenate([chunk[:, rows, here] for chunk, here, _ in self._pieces(col, stop)], axis=2)
+        values = np.empty((self._values.shape[1], len(range(self.rows)[rows]), stop - col), self._values.dtype)
+        for chunk, here, there in self._pieces(col, stop):
+            values[:, :, there] = chunk[:, rows, here]
+        return values
 
     def write(self, rows: slice, col: int, values: NDArray[Any]) -> None:
         """Replace some rows, in the columns from `col`, by `values` (P, r, w)."""

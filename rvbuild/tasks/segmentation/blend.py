@@ -143,18 +143,15 @@ class Blender:
         self._advance(self._width)
         done = min(self._row + min(self._stride, self._size), self._height)
         # Rows that no row of windows begins in: at the end, or where windows were left out.
+        carried = min(self._carry.rows, row - done)
+        cols = max(1, BLOCK_PX // max(1, carried))
+        for col in range(0, self._width, cols) if carried > 0 else ():
+            rest = self._carry.take(slice(0, carried), col, min(col + cols, self._width))
+            self._give(done, col, rest, np.s_[:, :])
         block = max(1, BLOCK_PX // self._width)
-        carried, nothing = self._carry.rows, None
-        for first in range(done, row, block):
-            count = min(block, row - first)
-            within = min(max(0, done + carried - first), count)
-            if within:
-                rest = self._carry.take(slice(first - done, first - done + within), 0, self._width)
-                self._give(first, 0, rest, np.s_[:, :])
-            if within < count:
-                if nothing is None:
-                    nothing = _Sums.zeros(len(self._work.sums), block, self._width, False)
-                self._give(first + within, 0, nothing, np.s_[: count - within, :])
+        for first in range(done + max(0, carried), row, block):
+            rows = min(block, row - first)
+            self._give(first, 0, _Sums.zeros(len(self._work.sums), rows, self._width, False), np.s_[:, :])
         self._carry.shift_up(row - done)
         self._row, self._col = row, 0
         self._work.clear()
