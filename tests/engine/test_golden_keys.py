@@ -74,6 +74,7 @@ COSMETIC = {
     "an upper-case colour": ("#ff0000", "#FF0000"),
     "more workers": ("epochs = 2\n", "epochs = 2\nworkers = 1\n"),
     "logs": ("epochs = 2\n", 'epochs = 2\nlog = ["csv", "tensorboard"]\n'),
+    "strips": ("[predict]\n", "[predict]\nstrip_px = 1000\n"),
     "a variable in a path": ("data/{id}.tif", "${NOWHERE:-data}/{id}.tif"),
     "a list of one image": ('"data/{id}.tif"', '["data/{id}.tif"]'),
 }
@@ -83,7 +84,7 @@ def parts(artifact: Artifact) -> dict[str, Any]:
     """Return what the key of `artifact` is made of, with each input named by how it is digested."""
     inputs = []
     for item in artifact.inputs:
-        if isinstance(item, Source) and not item.in_key:
+        if not item.in_key:
             continue
         if isinstance(item, Source):
             files_digest = item.digests[0] if item.digests else None  # where its function is does not count
