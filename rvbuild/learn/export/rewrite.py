@@ -110,8 +110,8 @@ def weights(size: int, wanted: int) -> np.ndarray:
            [0.  , 1.  ]], dtype=float32)
     """
     places = np.clip((np.arange(wanted) + 0.5) * size / wanted - 0.5, 0, size - 1)
-    matrix = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(size)))
-    return matrix.astype(np.float32)
+    matrix: np.ndarray = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(size))).astype(np.float32)
+    return matrix
 
 
 def _shape(value: onnx.ValueInfoProto) -> Shape:

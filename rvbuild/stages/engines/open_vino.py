@@ -76,7 +76,7 @@ class OpenVinoGraph:
         request: Any = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._model.create_infer_request()
-        output: np.ndarray = request.infer({0: images}, share_inputs=True)[0]
+        output: np.ndarray = request.infer({0: images}, share_inputs=True, share_outputs=True)[0]
         return output
 
 

@@ -163,6 +163,13 @@ def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     return mean(turned_back(predictions))
 
 
+def reduction(settings: SegmentationInferSettings) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what chooses the most likely class of each pixel, if no other window counts and no scores are written."""
+    from rvbuild.tasks.segmentation.merge import one_decides, outputs_of
+
+    return outputs_of if one_decides(settings) else None
+
+
 def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:
     """Return a merger of windows into `raw_labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation.merge import merger as make
