@@ -197,6 +197,9 @@ class Task(Augmentable, Protocol):
             `(n_classes,)` int64, over all training chips.
         """
 
+    def placing(self, settings: InferSettings) -> tuple[int, int]:
+        """Return the size and the stride of the windows to predict, in pixels: they lie at multiples of the stride."""
+
     def windows(self, grid: Grid, aoi: Aoi | None, settings: InferSettings) -> list[Window]:
         """Return the windows of a scene to predict, in row-major order, by the infer stage's settings.
 

@@ -222,8 +222,7 @@ class Builder:
         if trajectory_key is not None and planned.facts.forced:
             store.forget_resume(trajectory_key)
         checkpoints = None if trajectory_key is None else Checkpoints(store, trajectory_key)
-        staging = store.staging()
-        try:
+        with store.staging() as staging:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             resume = None if checkpoints is None else checkpoints.folder
             job = self._job(
@@ -256,8 +255,6 @@ class Builder:
                     store.keep({staging / name: value for name, (value, _) in staged.items()}, action)
                 old = planned.facts.record
                 record = self._show(artifact, planned, first or action, {} if old is None else old.outputs)
-        finally:
-            store.release(staging)
         if record is None:
             raise StoreError(f"{store.root}: data just written to the store has disappeared; is the disk failing?")
         return record

@@ -16,28 +16,31 @@ def materialize(source: Path, file: int, target: Path) -> bool:
 
     Only large files are hard-linked, and only if the file's mode protects them: root can write to read-only files.
     """
-    if _reflink(file, target):
+    new = inside.create(target)
+    try:
+        if _reflink(file, new):
+            return False
+        if os.geteuid() == 0 or os.fstat(file).st_size < _LINK_FROM:
+            inside.copy_into(file, new)
+            return False
+    finally:
+        os.close(new)
+    target.unlink()
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        inside.copy_open(file, target)
         return False
-    if os.geteuid() != 0 and os.fstat(file).st_size >= _LINK_FROM:
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except OSError:
-            pass
-        else:
-            return True
-    inside.copy_open(file, target)
-    return False
+    return True
 
 
-def _reflink(file: int, target: Path) -> bool:
+def _reflink(file: int, new: int) -> bool:
     try:
         import fcntl
     except ImportError:  # not a Unix
         return False
     try:
-        with target.open("xb") as new:
-            fcntl.ioctl(new.fileno(), _FICLONE, file)
+        fcntl.ioctl(new, _FICLONE, file)
     except OSError:
-        target.unlink(missing_ok=True)
         return False
     return True

@@ -172,12 +172,16 @@ def objective(
     return make(train, outputs, output_ids, class_counts)
 
 
+def placing(settings: CellInferSettings) -> tuple[int, int]:
+    """Return the size and the stride of windows, in pixels."""
+    return settings["predict"]["cell_px"], settings["predict"]["cell_px"]
+
+
 def windows(grid: Grid, aoi: Aoi | None, settings: CellInferSettings) -> list[Window]:
     """Return the cells of the grid whose centre is in the area of interest."""
     from rvbuild.geo.windows import sliding
 
-    cell_px = settings["predict"]["cell_px"]
-    cells = sliding(grid.height, grid.width, cell_px, cell_px)
+    cells = sliding(grid.height, grid.width, *placing(settings))
     return [window for window in cells if aoi is None or aoi.contains_centre(window)]
 
 

@@ -135,11 +135,16 @@ def objective(
     return make(train, outputs, output_ids, class_counts)
 
 
+def placing(settings: SegmentationInferSettings) -> tuple[int, int]:
+    """Return the size and the stride of windows, in pixels."""
+    return settings["chip_px"], settings["predict"]["stride_px"]
+
+
 def windows(grid: Grid, aoi: Aoi | None, settings: SegmentationInferSettings) -> list[Window]:
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
-    grid_windows = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    grid_windows = sliding(grid.height, grid.width, *placing(settings))
     return [window for window in grid_windows if aoi is None or aoi.intersects(window)]
 
 
