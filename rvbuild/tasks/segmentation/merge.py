@@ -61,7 +61,8 @@ class SegmentationMerger:
     def add(self, window: Window, prediction: Floats | Labels, valid: Bools) -> None:
         """Take the probabilities (K, H, W) float32 of a window and which of its pixels (H, W) count.
 
-        If `one_decides`, the prediction may also be what `outputs_of` returns. Windows come in row-major order and may overhang the scene; a window of which no pixel counts may be left out.
+        If `one_decides`, the prediction may also be what `outputs_of` returns. Windows come in row-major order and may
+        overhang the scene; a window of which no pixel counts may be left out.
         """
         if self._alone:
             outputs = outputs_of(cast("Floats", prediction)) if prediction.ndim > 2 else prediction
