@@ -273,6 +273,14 @@ class Task(Augmentable, Protocol):
             Receives progress, in files or other units.
         """
 
+    def join(
+        self, parts: Sequence[Mapping[str, Path]], settings: DeriveSettings, outputs: Path, progress: Progress
+    ) -> None:
+        """Write raw results of a scene as one, each of another part of it; a place of two parts is a DataError.
+
+        `parts` has the files of the merger by name. The other parameters are those of `derive`.
+        """
+
     def arrays(self, raw: Mapping[str, Path], settings: DeriveSettings) -> dict[str, np.ndarray]:
         """Return the prediction for a scene, as arrays by name.
 

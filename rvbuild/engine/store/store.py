@@ -31,7 +31,7 @@ from typing import Any
 from rvbuild.engine.keys.signature import hash_open, signature
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import MOST_RECORD_BYTES, Action
-from rvbuild.engine.store.copies import materialize
+from rvbuild.engine.store.copies import materialize, put
 from rvbuild.engine.store.later import Later
 from rvbuild.engine.store.locks import held
 from rvbuild.engine.store.scratch import Scratch
@@ -89,6 +89,13 @@ class Store(Scratch):
 
     # -- locks --------------------------------------------------------------------------------------------------------
 
+    def lock_of_checkpoints(self, trajectory: str) -> Path:
+        """Return the lock that the process holds which writes checkpoints of `trajectory`.
+
+        Whoever has it built holds another lock, and may end before that process, on another machine.
+        """
+        return self.root / "locks" / f"{trajectory}.writer"
+
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Keep gc out while contents and the record that refers to them are written."""
         return held(self.root / "locks" / "store", shared=True)
@@ -105,17 +112,23 @@ class Store(Scratch):
         """Return the path of the content `digest`, whether or not it exists."""
         return self.root / _object(digest)
 
-    def keep(self, staged: Mapping[Path, str], action: Action) -> None:
+    def keep(
+        self, staged: Mapping[Path, str], action: Action, held: Collection[str] = (), durable: bool = False
+    ) -> None:
         """Move the files `staged`, each with its digest, into the store, and write the record of their action.
 
-        The record of a result that took long becomes durable after its files. Other results become durable together,
-        some seconds later or when the store is closed: after a power cut they may have to be built again.
+        The record of a result that took long becomes durable after its files, which are `durable` already or become
+        so here. Other results become durable together, some seconds later or when the store is closed: after a power
+        cut they may have to be built again. Files whose contents are `held` by the store are removed.
         """
-        is_dear = action.seconds >= _DEAR_S
-        if is_dear:
+        is_dear = durable or action.seconds >= _DEAR_S
+        if is_dear and not durable:
             sync_all(staged)
         for path, digest in staged.items():
-            self.take(path, digest, durable=False)
+            if digest in held and self.has(digest, path.stat().st_size):  # gc may have removed it since
+                path.unlink()
+            else:
+                inside.move(path, self.root, _object(digest))
         contents = [self.object(digest) for digest in staged.values()]
         if is_dear:
             self.record(action, {path.parent for path in contents})
@@ -124,19 +137,17 @@ class Store(Scratch):
         record = self.action_file(action.key)
         self._later.add([*contents, *{path.parent for path in contents}, record, record.parent])
 
-    def take(self, staged: Path, digest: str, durable: bool = True) -> None:
+    def take(self, staged: Path, digest: str) -> None:
         """Move the file `staged`, whose digest is `digest`, into the store."""
-        if self._holds(digest, staged.stat().st_size):
+        if self.holds(digest, staged.stat().st_size):
             staged.unlink()
             return
-        if durable:
-            sync(staged)
+        sync(staged)
         staged.chmod(0o444)
         inside.move(staged, self.root, _object(digest))
-        if durable:
-            sync(self.object(digest).parent)
+        sync(self.object(digest).parent)
 
-    def _holds(self, digest: str, size: int) -> bool:
+    def holds(self, digest: str, size: int) -> bool:
         """Tell whether the store holds an intact content `digest`."""
         try:
             with inside.reading(self.root, _object(digest)) as file:
@@ -187,23 +198,7 @@ class Store(Scratch):
                     return None
         except FileNotFoundError:
             return None
-        try:
-            try:
-                inside.move(temporary, cache, path)
-            except (StoreError, IsADirectoryError):
-                if not inside.make_way(cache, path, scratch):
-                    raise
-                inside.move(temporary, cache, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        status = inside.stat_file(cache, path)
-        if status is None:
-            raise StoreError(
-                f"{cache / path}: vanished while it was being written; is another program cleaning the cache?"
-            )
-        ctime_ns = None if linked else status.st_ctime_ns
-        return Output(f"cache/{path}", digest, status.st_size, status.st_mtime_ns, status.st_ino, ctime_ns)
+        return put(temporary, digest, cache, path, scratch, linked)
 
     @functools.cached_property
     def _secret(self) -> bytes | None:

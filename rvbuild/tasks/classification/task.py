@@ -223,6 +223,13 @@ def derive(raw: Mapping[str, Path], settings: CellDeriveSettings, outputs: Path,
     write(raw, settings, outputs, progress)
 
 
+def join(parts: Sequence[Mapping[str, Path]], settings: CellDeriveSettings, outputs: Path, progress: Progress) -> None:
+    """Write the cells of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
+    from rvbuild.tasks.classification.join import join as write
+
+    write(parts, outputs, progress)
+
+
 def arrays(raw: Mapping[str, Path], settings: CellDeriveSettings) -> dict[str, np.ndarray]:
     """Return the classes of cells and their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
     from rvbuild.tasks.classification.outputs import arrays as read

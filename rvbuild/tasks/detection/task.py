@@ -246,6 +246,13 @@ def derive(raw: Mapping[str, Path], settings: BoxDeriveSettings, outputs: Path, 
     write(raw, settings, outputs, progress)
 
 
+def join(parts: Sequence[Mapping[str, Path]], settings: BoxDeriveSettings, outputs: Path, progress: Progress) -> None:
+    """Write the boxes of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
+    from rvbuild.tasks.detection.merge import join as write
+
+    write(parts, settings, outputs, progress)
+
+
 def arrays(raw: Mapping[str, Path], settings: BoxDeriveSettings) -> dict[str, np.ndarray]:
     """Return the boxes with a sufficient score; see `rvbuild.tasks.protocol.Task.arrays`."""
     from rvbuild.tasks.detection.outputs import arrays as read

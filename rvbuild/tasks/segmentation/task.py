@@ -189,6 +189,15 @@ def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, output
     write(raw, settings, outputs, progress)
 
 
+def join(
+    parts: Sequence[Mapping[str, Path]], settings: SegmentationDeriveSettings, outputs: Path, progress: Progress
+) -> None:
+    """Write the pixels of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
+    from rvbuild.tasks.segmentation.join import join as write
+
+    write(parts, settings, outputs, progress)
+
+
 def arrays(raw: Mapping[str, Path], settings: SegmentationDeriveSettings) -> dict[str, np.ndarray]:
     """Return the classes of pixels, and on request their scores; see `rvbuild.tasks.protocol.Task.arrays`."""
     from rvbuild.tasks.segmentation.outputs import arrays as read
