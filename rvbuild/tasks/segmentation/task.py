@@ -98,10 +98,16 @@ def label_digest(source: LabelSource, window: Window) -> str | None:
 def class_counts(target: Target, n_classes: int) -> np.ndarray:
     """Return the pixels of each class id, `(n_classes,)` int64."""
     ids = target["labels"]
-    if n_classes <= _FEW_CLASSES:
-        return np.array([np.count_nonzero(ids == class_id) for class_id in range(n_classes)], dtype=np.int64)
-    counts: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
-    return counts.astype(np.int64)
+    if n_classes > _FEW_CLASSES:
+        histogram: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
+        return histogram.astype(np.int64)
+    counts, left = np.zeros(n_classes, dtype=np.int64), ids.size
+    for class_id in range(n_classes):
+        if not left:
+            break
+        counts[class_id] = np.count_nonzero(ids == class_id)
+        left -= int(counts[class_id])
+    return counts
 
 
 def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
