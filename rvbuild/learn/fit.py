@@ -23,8 +23,10 @@ from rvbuild.learn.device import reproducible as reproducibly
 from rvbuild.learn.device import seed_cpu, select_device, upload
 from rvbuild.learn.hooks import Targets
 from rvbuild.learn.models.weights import load_state
+from rvbuild.learn.passes.base import Data
+from rvbuild.learn.passes.whole import Whole
 from rvbuild.learn.selection import Epoch, Scores
-from rvbuild.learn.training import Data, Training
+from rvbuild.learn.training import Training
 from rvbuild.progress import Progress, Silent
 from rvbuild.settings.train import LoopSettings
 
@@ -159,7 +161,7 @@ def fit(
     }
     where = select_device(device, "device")
     with reproducibly(seed, where):
-        training = Training(
+        passes = Whole(
             model,
             Data(Loader(_Maker(splits, seed), workers, ahead=False), counts["train"], counts.get("validation", 0)),
             _Objective(loss, metrics),
@@ -169,6 +171,7 @@ def fit(
             device=where,
             progress=progress or Silent(),
         )
+        training = Training(passes)
         if resume is not None:
             resume.mkdir(parents=True, exist_ok=True)
         trained = training.run(resume, json.dumps([settings, counts, seed], sort_keys=True))
@@ -223,8 +226,23 @@ class _Objective:
         self._count += len(images)
         return self._loss(outputs, wanted)
 
+    def weight(self, targets: Targets) -> float:
+        """Return 1: batches are not cut here."""
+        return 1.0
+
+    def counts(self) -> tuple[dict[str, float], int]:
+        """Return the sums of the metrics and the number of chips since the last call."""
+        counts = self._sums, self._count
+        self._sums, self._count = {}, 0
+        return counts
+
+    def count(self, counts: tuple[dict[str, float], int]) -> None:
+        """Add such sums."""
+        for name, value in counts[0].items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._count += counts[1]
+
     def scores(self) -> Scores:
         """Return the means of the metrics since the last call."""
-        means = {name: total / self._count for name, total in self._sums.items()}
-        self._sums, self._count = {}, 0
-        return means
+        sums, count = self.counts()
+        return {name: total / count for name, total in sums.items()}

@@ -76,5 +76,20 @@ class Objective(Protocol):
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the scalar loss of one validation batch, and count it for `scores`; in eval mode."""
 
+    def weight(self, targets: Targets) -> float:
+        """Return how much the loss of a batch weighs where it is a part of a larger one.
+
+        Parameters
+        ----------
+        targets
+            Of the batch, on the CPU.
+        """
+
+    def counts(self) -> Any:
+        """Return what `validate` has counted since the last call, for other processes, and reset it."""
+
+    def count(self, counts: Any) -> None:
+        """Count for `scores` what another objective of the same training has counted."""
+
     def scores(self) -> Scores:
         """Return the metrics of the batches validated since the last call, as JSON data, and reset them."""

@@ -20,7 +20,7 @@ class ChipObjective(ClassObjective):
 
     def scores(self) -> Scores:
         """Return accuracy and F1 since the last call; None where no chip counted."""
-        counted = self.counted()
+        counted = self.counts()
         scores, matrix = counted.scores(), counted.matrix
         accuracy = float(np.trace(matrix) / matrix.sum()) if matrix.any() else None
         return {"accuracy": accuracy, "f1": scores["f1"], "mean_f1": scores["mean_f1"]}
@@ -30,8 +30,8 @@ def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
-    loss = loss_of(train, outputs, output_ids, class_counts, "no training chip")
-    return ChipObjective(loss, outputs, output_ids, logits, "classes")
+    loss, weights = loss_of(train, outputs, output_ids, class_counts, "no training chip")
+    return ChipObjective(loss, outputs, output_ids, logits, "classes", weights)
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:

@@ -19,8 +19,8 @@ def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
 ) -> Objective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
-    loss = loss_of(train, outputs, output_ids, class_counts, "no pixel of the training chips")
-    return ClassObjective(loss, outputs, output_ids, logits, "labels")
+    loss, weights = loss_of(train, outputs, output_ids, class_counts, "no pixel of the training chips")
+    return ClassObjective(loss, outputs, output_ids, logits, "labels", weights)
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
