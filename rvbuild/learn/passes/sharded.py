@@ -192,7 +192,7 @@ class Sharded(Passes):
             own = [request for shard in self.group.node for request in parts[shard]]
             with contextlib.closing(self.data.loader.batches(own)) as batches:
                 whole = self.group.total(total(self.group.node, of_shard, torch.Tensor.add_))
-            vector.unpack(whole, 0)
+            vector.unpack(whole, sum(map(len, parts)))
 
         with self.steps.averaged(), measured(self.model, forward_all, kept):
             yield

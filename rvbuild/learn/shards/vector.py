@@ -29,11 +29,13 @@ class Statistics:
             tensor for layer in self._layers for tensor in (layer.running_mean, layer.running_var) if tensor is not None
         ]
         self._before = [tensor.clone() for tensor in self.tensors]
+        self._counts = [layer.num_batches_tracked for layer in self._layers if layer.num_batches_tracked is not None]
+        self._counts_before = [count.clone() for count in self._counts]
 
     def keep(self) -> None:
         """Remember the statistics as they are."""
-        if self.tensors:
-            torch._foreach_copy_(self._before, self.tensors)
+        _copy(self._before, self.tensors)
+        _copy(self._counts_before, self._counts)
 
     def reset(self) -> None:
         """Start the statistics anew."""
@@ -42,8 +44,8 @@ class Statistics:
 
     def restore(self) -> None:
         """Put back those remembered."""
-        if self.tensors:
-            torch._foreach_copy_(self.tensors, self._before)
+        _copy(self.tensors, self._before)
+        _copy(self._counts, self._counts_before)
 
     def changes(self) -> list[torch.Tensor]:
         """Return the difference to those remembered."""
@@ -57,6 +59,11 @@ class Statistics:
         for layer in self._layers:
             if layer.training and layer.num_batches_tracked is not None:
                 layer.num_batches_tracked += batches
+
+
+def _copy(to: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+    if to:
+        torch._foreach_copy_(list(to), list(values))
 
 
 class Vector:
