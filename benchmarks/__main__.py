@@ -15,6 +15,7 @@ NAMES = (
     "nothing_to_do",
     "first_status",
     "scale",
+    "driver",
     "peers",
     "hashing",
     "edits",

@@ -76,6 +76,13 @@ class Objective(Protocol):
     def validate(self, model: nn.Module, images: torch.Tensor, targets: Targets) -> torch.Tensor:
         """Return the scalar loss of one validation batch, and count it for `scores`; in eval mode."""
 
+    def scores(self) -> Scores:
+        """Return the metrics of the batches validated since the last call, as JSON data, and reset them."""
+
+
+class PartObjective(Objective, Protocol):
+    """An objective of batches that may be parts of larger ones, in several processes."""
+
     def weight(self, targets: Targets) -> float:
         """Return how much the loss of a batch weighs where it is a part of a larger one.
 
@@ -90,6 +97,3 @@ class Objective(Protocol):
 
     def count(self, counts: Any) -> None:
         """Count for `scores` what another objective of the same training has counted."""
-
-    def scores(self) -> Scores:
-        """Return the metrics of the batches validated since the last call, as JSON data, and reset them."""

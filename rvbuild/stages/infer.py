@@ -6,12 +6,13 @@ in training. Windows without any valid pixel, and those that have no pixel of th
 Windows of another size than chips are resampled to it, as chips are.
 
 Windows are read ahead by threads and merged behind by another; batches are formed, and merged, in the order of the
-windows: results depend on nothing else.
+windows, and end with each group of rows of windows (`rvbuild.stages.window_rows`): results depend on nothing else.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired
@@ -38,6 +39,7 @@ from rvbuild.stages.predictor import Predictor, load_predictor
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
+from rvbuild.stages.window_rows import WindowRows
 from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.settings import InferSettings
 
@@ -168,6 +170,7 @@ def infer_image(
         threads = max(1, min(4, thread_count() // 2))
         aoi = aoi_of(grid)
         windows = task.windows(grid, aoi, settings)
+        rows = WindowRows.of(grid.width, task.placing(settings), predict["batch_size"])
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         cache = block_cache(source, tallest, readers=threads)
     progress.start("predict", len(windows), "windows")
@@ -177,7 +180,7 @@ def infer_image(
         depth = 2 * predict["batch_size"]
         read = functools.partial(_read, size_px=settings["chip_px"])
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
-        for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"]):
+        for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"], rows):
             images = np.stack([ready.read.image for ready in batch])
             valid = np.stack([ready.read.valid for ready in batch])
             predictions = predictor(images, None if valid.all() else valid)
@@ -213,15 +216,11 @@ def _to_predict(reads: Iterable[_Read], aoi: Aoi | None, progress: Progress) -> 
             progress.advance()
 
 
-def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
-    batch: list[_Ready] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
+def _batches(items: Iterable[_Ready], size: int, rows: WindowRows) -> Iterator[list[_Ready]]:
+    """Yield batches of at most `size` windows of one group of rows."""
+    for _, group in itertools.groupby(items, lambda item: rows.group(item.read.window)):
+        while batch := list(itertools.islice(group, size)):
             yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _require_like_training(source: SceneImage, info: ModelInfo, channels: Sequence[int] | None) -> None:

@@ -16,7 +16,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.run import watched
+from rvbuild.engine.run.made import Making, make
 from rvbuild.errors import RvbuildError
 from rvbuild.language.user_code import Code, paths_in, reported, serve_code
 from rvbuild.progress import Progress
@@ -31,7 +33,8 @@ _REPORT_EVERY_S = 0.1
 class Job:
     """A call of the function at a dotted path; with `reports`, it also gets a `progress` argument.
 
-    `environment` holds variables that are set during the call.
+    `environment` holds variables that are set during the call; None removes one. With `making`, the function is that of
+    a stage: what it writes is finished where it ran, and the result is a `Made`.
     """
 
     function: str
@@ -39,7 +42,10 @@ class Job:
     resource: str = "cpu"
     code: Code | None = None  # user modules that the function may import
     reports: bool = True
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    making: Making | None = None
+    demand: Demand = field(default_factory=Demand)
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,24 +68,24 @@ def call(job: Job, progress: Progress) -> Any:
     watch = serve_code(job.code, paths_in(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
-    with _environment(job.environment):
-        result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
-    reported(watch, progress.note)
-    return result
+
+    def run() -> Any:
+        with _environment(job.environment):
+            result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+        reported(watch, progress.note)
+        return result
+
+    return run() if job.making is None else make(job.making, job.kwargs["outputs"], run, progress.note)
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _assign(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _assign(before)
 
 
 def plain(error: BaseException, place: object = None) -> str | None:
@@ -104,12 +110,16 @@ def plain(error: BaseException, place: object = None) -> str | None:
 
 def set_variables(environment: Mapping[str, str | None]) -> None:
     """Set environment variables of this process, and remove those that are None."""
-    for name, value in environment.items():
+    _assign(environment)
+    time.tzset()
+
+
+def _assign(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    time.tzset()
 
 
 def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> None:

@@ -71,7 +71,7 @@ class Action:
             data = signed(data, key)
         elif checked:
             data[SIGNATURE] = _check(data)
-        return json.dumps(data, indent=1, sort_keys=True).encode()
+        return json.dumps(data, sort_keys=True).encode()
 
     @classmethod
     def decoded(cls, text: bytes, key: str, secret: bytes | None = None) -> Action | None:

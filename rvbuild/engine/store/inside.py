@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Any, TypeGuard
 from rvbuild.errors import StoreError
 
 _MOST_BYTES = 255
+_BLOCK = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -70,11 +70,15 @@ def folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
     handle = os.open(root, _FOLDER)
     try:
         for i, name in enumerate(names):
-            if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=handle)
             try:
-                inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+                try:
+                    inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+                except FileNotFoundError:
+                    if not make:
+                        raise
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=handle)
+                    inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
@@ -152,11 +156,33 @@ def read(root: Path, path: str, most: int | None = None) -> bytes:
             return stream.read(size if most is None else most + 1)
 
 
+def create(path: Path) -> int:
+    """Return the new file at `path`, which must not exist, open for writing."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
 def copy_open(file: int, target: Path) -> None:
     """Copy an open file, from its beginning, to `target`, which must not exist."""
-    os.lseek(file, 0, os.SEEK_SET)
-    with os.fdopen(os.dup(file), "rb") as old, target.open("xb") as new:
-        shutil.copyfileobj(old, new, 1 << 20)
+    new = create(target)
+    try:
+        copy_into(file, new)
+    finally:
+        os.close(new)
+
+
+def copy_into(file: int, new: int) -> None:
+    """Copy an open file, from its beginning, to another."""
+    place = 0
+    while block := os.pread(file, _BLOCK, place):
+        place += len(block)
+        write_all(new, block)
+
+
+def write_all(file: int, content: bytes) -> None:
+    """Write `content` to an open file."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
 
 
 def move(source: Path, root: Path, path: str) -> None:

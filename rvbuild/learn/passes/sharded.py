@@ -23,6 +23,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.batchnorm import measured, tracked_layers
 from rvbuild.learn.chips.loader import Batch, Request
 from rvbuild.learn.device import seed_everything
+from rvbuild.learn.hooks import PartObjective
 from rvbuild.learn.passes.base import Learnt, Passes, Validated
 from rvbuild.learn.shards.group import Group
 from rvbuild.learn.shards.tree import cut, total
@@ -54,6 +55,8 @@ class Sharded(Passes):
     ModelError
         The model synchronises its batch normalisation, so that it would depend on the number of processes.
     """
+
+    objective: PartObjective
 
     def __init__(self, *parameters: Any, group: Group, **more: Any) -> None:
         super().__init__(*parameters, **more)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.hooks import Objective
+from rvbuild.learn.hooks import PartObjective
 from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.class_objective import ClassObjective, loss_of
@@ -28,7 +28,7 @@ class ChipObjective(ClassObjective):
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     loss, weights = loss_of(train, outputs, output_ids, class_counts, "no training chip")
     return ChipObjective(loss, outputs, output_ids, logits, "classes", weights)

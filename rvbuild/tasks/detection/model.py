@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.device import kept_random_state, seed_everything
-from rvbuild.learn.hooks import Objective, Targets
+from rvbuild.learn.hooks import PartObjective, Targets
 from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.average_precision import Matches, average, match, precision
@@ -132,7 +132,7 @@ class DetectionObjective:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     if not class_counts[list(output_ids)].any():
         raise DataError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.chips.geometry import orient as turned
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
@@ -128,18 +128,23 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.segmentation.model import objective as make
 
     return make(train, outputs, output_ids, class_counts)
 
 
+def placing(settings: SegmentationInferSettings) -> tuple[int, int]:
+    """Return the size and the stride of windows, in pixels."""
+    return settings["chip_px"], settings["predict"]["stride_px"]
+
+
 def windows(grid: Grid, aoi: Aoi | None, settings: SegmentationInferSettings) -> list[Window]:
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
-    grid_windows = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    grid_windows = sliding(grid.height, grid.width, *placing(settings))
     return [window for window in grid_windows if aoi is None or aoi.intersects(window)]
 
 
@@ -175,6 +180,15 @@ def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, output
     from rvbuild.tasks.segmentation.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def join(
+    parts: Sequence[Mapping[str, Path]], settings: SegmentationDeriveSettings, outputs: Path, progress: Progress
+) -> None:
+    """Write the pixels of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
+    from rvbuild.tasks.segmentation.join import join as write
+
+    write(parts, settings, outputs, progress)
 
 
 def arrays(raw: Mapping[str, Path], settings: SegmentationDeriveSettings) -> dict[str, np.ndarray]:
