@@ -38,7 +38,7 @@ SEGMENTATION: dict[str, dict[str, Any]] = {
         },
         **{"loss": {"cross_entropy": 1.0, "dice": 0.5}, "class_weights": "balanced", "select": "best"},
         **{
-            "patience": 1,
+            "patience": 2,
             "select_metric": "mean_iou",
             "checkpoints": True,
             "sampling": "balanced",

@@ -117,11 +117,12 @@ class Sharded(Passes):
                 images, targets = self.on_device(batch)
                 with self.precision():
                     loss = self.objective.loss(self.model, images, targets)
+                parts_of_loss = self.objective.parts()
                 # The loss of a shard without labels may not be a number; it does not count.
                 if share[shard]:
                     self.steps.add(loss, share[shard])
                     weight = share[shard] * _count(step)
-                    results.append(_Result(weight, loss.detach().double(), self.objective.parts()))
+                    results.append(_Result(weight, loss.detach().double(), parts_of_loss))
             return vector.packed(sum(len(parts[shard]) for parts in cuts) / _count(step))
 
         self._statistics.keep()
