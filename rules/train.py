@@ -205,8 +205,8 @@ def with_processes(artifact: Artifact, processes: int) -> Artifact:
     if processes > shards:
         has = "is not set" if shards == 1 else f"is {shards}"
         raise UsageError(
-            f"--procs {processes}: train.shards of {artifact.project} {has}, and each process needs a shard; set shards "
-            f"= {processes} in [train], which trains again, or "
+            f"--procs {processes}: train.shards of {artifact.project} {has}, and each process needs a shard; set "
+            f"shards = {processes} in [train], which trains again, or "
             + ("leave --procs out" if shards == 1 else f"give at most --procs {shards}")
         )
     if shards == 1:
