@@ -244,6 +244,12 @@ class Task(Augmentable, Protocol):
             The side of the images.
         """
 
+    def reduction(self, settings: InferSettings) -> Callable[[Any], Any] | None:
+        """Return what keeps of a prediction all that the merger needs by the infer stage's settings; None: all of it.
+
+        It is called where predictions are made, before they are copied, and its result lies in memory of its own.
+        """
+
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:
         """Return a merger that writes the raw result of a scene into `outputs`, by the infer stage's settings.
 

@@ -205,6 +205,10 @@ def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     return mean(np.asarray(prediction) for _, prediction in predictions)
 
 
+def reduction(settings: CellInferSettings) -> None:
+    """Return None: the merger needs all of a prediction."""
+
+
 def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:
     """Return a merger of cells into `cells.json`."""
     from rvbuild.tasks.classification.cells import merger as make

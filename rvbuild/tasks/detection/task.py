@@ -228,6 +228,10 @@ def averaged(predictions: Oriented, side_px: int) -> list[Detected]:
     return [fused([(orientation, chips[image]) for orientation, chips in turns], side_px) for image in images]
 
 
+def reduction(settings: BoxInferSettings) -> None:
+    """Return None: the merger needs all of a prediction."""
+
+
 def merger(grid: Grid, outputs: Path, settings: BoxInferSettings) -> Merger:
     """Return a merger of boxes of windows into `raw_boxes.safetensors`."""
     from rvbuild.tasks.detection.boxes import BoxMerger
