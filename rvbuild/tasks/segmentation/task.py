@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.chips.geometry import orient as turned
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
@@ -134,7 +134,7 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.segmentation.model import objective as make
 
@@ -172,6 +172,13 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
 def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     """Return the mean of the probabilities, turned back, `(N, K, H, W)` float32."""
     return mean(turned_back(predictions))
+
+
+def reduction(settings: SegmentationInferSettings) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what chooses the most likely class of each pixel, if no other window counts and no scores are written."""
+    from rvbuild.tasks.segmentation.merge import one_decides, outputs_of
+
+    return outputs_of if one_decides(settings) else None
 
 
 def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:
