@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,10 @@ class Machine:
         wanted = [int(number)] if number else range(self.cards)
         card = next((card for card in wanted if card not in in_use), None)
         return None if card is None else Share(min(1, self.cores), 0, card)
+
+
+UNLIMITED = Machine(sys.maxsize, None, 0)
+"""A machine that has enough for everything, where something else shares resources."""
 
 
 def this_machine(memory: int | None = None) -> Machine:
