@@ -22,6 +22,7 @@ from rvbuild.files.budget import memory_bytes
 from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
+from rvbuild.rules.train import with_processes
 from rvbuild.session import trust
 from rvbuild.session.executors import jobs_default
 from rvbuild.session.names import belongs
@@ -56,6 +57,8 @@ class Order:
     cluster : str
         The address of a cluster on which stages run, `local:N` for one that is started here; empty for none. Default:
         the environment variable RVBUILD_CLUSTER.
+    procs : int, optional
+        Number of processes of a training in shards. Default: as many as there are cores or GPUs for.
     """
 
     stage: str
@@ -68,6 +71,7 @@ class Order:
     checks_after: bool = False
     also: tuple[str, ...] = ()
     cluster: str = field(default_factory=lambda: os.environ.get(VARIABLE, ""))
+    procs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,10 @@ def planned(
         trust.require_files(with_rules[0].workspace, files, order.trust, reporter.note, ask)
         return True
 
+    def arranged(artifacts: list[Artifact], workspace: Workspace) -> list[Artifact]:
+        artifacts = artifacts if arrange is None else arrange(artifacts, workspace)
+        return artifacts if order.procs is None else [with_processes(a, order.procs) for a in artifacts]
+
     if order.cluster and not order.inline and not dry_run:
         require_address(order.cluster, f"--on or {VARIABLE}")
     with (
@@ -205,7 +213,7 @@ def planned(
             forced=forced,
             rules_may_run=rules_may_run,
             requested=on_request(order.stage),
-            arrange=arrange,
+            arrange=arranged,
             cluster="" if dry_run else order.cluster,
         ) as session,
     ):

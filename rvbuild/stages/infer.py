@@ -36,6 +36,7 @@ from rvbuild.stages.augmented import Augmented
 from rvbuild.stages.engines.exported import load_exported
 from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.predictor import Predictor, load_predictor
+from rvbuild.stages.reduced import reduced
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
@@ -163,6 +164,7 @@ def infer_image(
     task, predict = tasks.get(settings["task"]), settings["predict"]
     if tta := predict.get("tta"):
         predictor = Augmented(predictor, tta)
+    predictor = reduced(predictor, task.reduction(settings))
     with open_source() as source:
         _require_like_training(source, predictor.info, channels)
         grid = source.grid

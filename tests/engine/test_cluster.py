@@ -181,14 +181,6 @@ def test_a_job_whose_worker_is_lost_runs_again_in_a_directory_of_its_own(cluster
     assert not list((cluster.root / "cache/store/tmp").iterdir())
 
 
-def test_a_job_that_loses_worker_after_worker_fails(cluster: ClusterSpace) -> None:
-    cluster.scenes = ["a"]
-    with_run(cluster, "once", losses=9)
-    assert cluster.run(keep_going=True)["upper:a"] == "failed"
-    assert "its worker was lost 4 times" in cluster.outcomes["upper:a"].message
-    assert (cluster.root / "attempts.txt").read_text() == "xxxx"
-
-
 def test_an_interrupt_kills_what_runs(cluster: ClusterSpace) -> None:
     cluster.write("a", "slow")
     cluster.settings["upper"]["seconds"] = 60
@@ -324,3 +316,11 @@ def test_nobody_answers_at_an_address(cluster: ClusterSpace) -> None:
             executor.at_once()
     assert time.monotonic() - began < 20
     executor.close()
+
+
+def test_a_job_that_loses_worker_after_worker_fails(cluster: ClusterSpace) -> None:
+    cluster.scenes = ["a"]
+    with_run(cluster, "once", losses=9)
+    assert cluster.run(keep_going=True)["upper:a"] == "failed"
+    assert "its worker was lost 4 times" in cluster.outcomes["upper:a"].message
+    assert (cluster.root / "attempts.txt").read_text() == "xxxx"

@@ -33,6 +33,7 @@ def small(in_channels, num_classes):
 """A model of the user's own."""
 
 PORTABLE = {
+    "version": 2,
     "splits": {"train": 3, "validation": 1},
     "start": "torchvision",
     "select": "best",

@@ -45,6 +45,7 @@ class Options:
     trust: bool = False
     checks_after: bool = False
     cluster: str | None = None
+    procs: int | None = None
 
     def order(self, stage: str) -> Order:
         """Return the order to build `stage`."""
@@ -57,6 +58,7 @@ class Options:
             inline=self.inline,
             trust=self.trust,
             checks_after=self.checks_after,
+            procs=self.procs,
         )
         return order if self.cluster is None else replace(order, cluster=self.cluster)
 

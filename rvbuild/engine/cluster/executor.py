@@ -208,8 +208,8 @@ class Cluster:
             needs[COMPUTE] = 1
         if job.resource == "torch":
             needs[TORCH] = 1
-        if demand.device != "cpu" and any(offer.get(GPU) for offer in offers):
-            needs[GPU] = 1
+        if demand.device != "cpu" and (most := max((offer.get(GPU, 0) for offer in offers), default=0)):
+            needs[GPU] = min(demand.cards, most)
         return needs
 
     def _run(self, client: Any, task: _Task) -> Any:
@@ -261,7 +261,7 @@ class Cluster:
         while not task.done.wait(_LOOK_EVERY_S):
             if self._is_placed(key) or task.done.is_set():
                 noted = False
-            elif self._can_run(task):
+            elif self._can_run(task) or len(task.hosts) > _RETRIES:
                 return True
             elif not noted:
                 noted = True

@@ -126,9 +126,8 @@ class Node(WorkerPlugin):
             job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
         try:
             with self._machine.taking(job.demand, lambda: self._is_closing) as share:
-                if share.card is not None and share.card < len(self._cards):
-                    card = replace(share, card=self._cards[share.card])
-                    job = replace(job, environment={**job.environment, **card.environment()})
+                cards = tuple(self._cards[card] for card in share.cards if card < len(self._cards))
+                job = replace(job, environment={**job.environment, **replace(share, cards=cards).environment()})
                 result = self._started().run(job, lambda number: self._running.update({key: number}), telling)
         except EOFError:
             return Lost() if self._is_closing else self._died()
