@@ -26,6 +26,7 @@ NAMES = (
     "suggest",
     "review",
     "train",
+    "train_shards",
     "predict",
     "engines",
     "evaluate",

@@ -20,6 +20,7 @@ from rvbuild.files.budget import memory_bytes
 from rvbuild.project.missing import missing_files
 from rvbuild.project.model import Project
 from rvbuild.rules import own_rules
+from rvbuild.rules.train import with_processes
 from rvbuild.session import trust
 from rvbuild.session.executors import jobs_default
 from rvbuild.session.names import belongs
@@ -51,6 +52,8 @@ class Order:
         Whether files are checked after the build instead of before. For builds that take less time than the checks.
     also : tuple of str
         Stages that are built beside it.
+    procs : int, optional
+        Number of processes of a training in shards. Default: as many as there are cores or GPUs for.
     """
 
     stage: str
@@ -62,6 +65,7 @@ class Order:
     trust: bool = False
     checks_after: bool = False
     also: tuple[str, ...] = ()
+    procs: int | None = None
 
     def parallel_jobs(self) -> int:
         """Return the number of artifacts that are built in parallel."""
@@ -191,6 +195,10 @@ def planned(
         trust.require_files(with_rules[0].workspace, files, order.trust, reporter.note, ask)
         return True
 
+    def arranged(artifacts: list[Artifact], workspace: Workspace) -> list[Artifact]:
+        artifacts = artifacts if arrange is None else arrange(artifacts, workspace)
+        return artifacts if order.procs is None else [with_processes(a, order.procs) for a in artifacts]
+
     with (
         locked(projects[0].workspace, reporter.note),
         open_session(
@@ -201,7 +209,7 @@ def planned(
             forced=forced,
             rules_may_run=rules_may_run,
             requested=on_request(order.stage),
-            arrange=arrange,
+            arrange=arranged,
         ) as session,
     ):
         wanted = choose(session) if choose is not None else session.requested(order.stage, order.scenes)

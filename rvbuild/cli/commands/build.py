@@ -44,6 +44,7 @@ class Options:
     inline: bool = False
     trust: bool = False
     checks_after: bool = False
+    procs: int | None = None
 
     def order(self, stage: str) -> Order:
         """Return the order to build `stage`."""
@@ -56,6 +57,7 @@ class Options:
             inline=self.inline,
             trust=self.trust,
             checks_after=self.checks_after,
+            procs=self.procs,
         )
 
 

@@ -17,6 +17,7 @@ from rvbuild.cli.flags.options import (
     keep_going,
     only_scenes,
     overriding,
+    procs,
     projects,
     quiet,
     trusting,
@@ -30,6 +31,7 @@ from rvbuild.stages.names import COMMANDS
 _OPTIONS = {
     "scenes": "--scene",
     "jobs": "-j",
+    "procs": "--procs",
     "dry_run": "-n",
     "keep_going": "-k",
     "always_make": "-B",
@@ -67,6 +69,7 @@ def _building(stage: str) -> Callable[..., int]:
     )
     @only_scenes
     @jobs
+    @procs
     @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
     @keep_going
     @click.option("-B", "--always-make", is_flag=True, help="Build fresh artifacts again.")

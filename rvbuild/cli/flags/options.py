@@ -19,6 +19,12 @@ projects = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 jobs = click.option(
     "-j", "--jobs", type=click.IntRange(1), help="Artifacts to build at once; default: the number of cores."
 )
+procs = click.option(
+    "--procs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes that train together, at most train.shards; default: as many as there are cores or GPUs for.",
+)
 keep_going = click.option(
     "-k", "--keep-going", is_flag=True, help="After a failure, finish everything that does not depend on it."
 )

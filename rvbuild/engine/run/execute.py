@@ -157,6 +157,8 @@ class Builder:
     def _show_stored(self, artifact: Artifact, planned: Planned) -> Record | None:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
+        if not store.knows(key):
+            return None
         with store.writing():
             store.touch(key)
             action = store.restorable(key)

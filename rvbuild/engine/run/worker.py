@@ -14,14 +14,13 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.made import Making, make
-from rvbuild.errors import CodeError, RvbuildError
-from rvbuild.language.user_code import Code, serve_code
+from rvbuild.errors import RvbuildError
+from rvbuild.language.user_code import Code, paths_in, reported, serve_code
 from rvbuild.progress import Progress
 
 if TYPE_CHECKING:
@@ -66,35 +65,17 @@ def call(job: Job, progress: Progress) -> Any:
     CodeError
         User code has read a file outside of the key, even if it ignored the error.
     """
-    watch = serve_code(job.code, _paths_in(job.kwargs))
+    watch = serve_code(job.code, paths_in(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
 
     def run() -> Any:
         with _environment(job.environment):
             result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
-        if watch is not None:
-            if watch.refused:
-                raise CodeError(watch.refused[0])
-            for path in watch.outside:
-                progress.note(
-                    f"warning: your code reads {path}, which is not part of any key: add it to `depends` in [project]"
-                )
+        reported(watch, progress.note)
         return result
 
     return run() if job.making is None else make(job.making, job.kwargs["outputs"], run, progress.note)
-
-
-def _paths_in(value: Any) -> Iterator[str]:
-    """Yield the files and directories among the arguments of a stage."""
-    if isinstance(value, Path):
-        yield str(value)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _paths_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _paths_in(item)
 
 
 @contextlib.contextmanager
