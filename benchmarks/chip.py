@@ -47,7 +47,7 @@ def _figure(name: str, image: Path, labels: Path, chips: Path, raw: Path | None)
 
     def stage() -> float:
         shutil.rmtree(chips, ignore_errors=True)
-        return seconds(lambda: run_stage("chip", inputs, _settings(), chips))
+        return seconds(lambda: run_stage("chip.stage", inputs, _settings(), chips))
 
     def reads() -> float:
         return seconds(lambda: _loop(image, labels, None))

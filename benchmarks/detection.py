@@ -147,8 +147,8 @@ def _evaluate_main(folder: Path) -> None:
     settings = {**common, "scene": "bench", "labels": labels, "eval": {"iou_thresh": 0.5}}
 
     def both() -> None:
-        single = run_stage("evaluate", image, settings, folder / "one")
-        run_stage("evaluate_merge", {"eval/bench": [single / "eval.json"]}, common, folder / "all")
+        single = run_stage("evaluate.scene", image, settings, folder / "one")
+        run_stage("evaluate.merge", {"eval/bench": [single / "eval.json"]}, common, folder / "all")
 
     spent = seconds(both)
     overall = json.loads((folder / "all" / "eval.json").read_text())["summary"]["overall"]

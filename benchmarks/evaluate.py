@@ -49,7 +49,7 @@ def _write_predictions(path: Path, size_px: int) -> None:
 
 def _main(scene: Path) -> None:
     inputs = {"predictions": [scene / "labels.tif"], "labels": [scene / "truth.tif"]}
-    spent = seconds(lambda: run_stage("evaluate", inputs, evaluate_settings(), scene / "eval"))
+    spent = seconds(lambda: run_stage("evaluate.scene", inputs, evaluate_settings(), scene / "eval"))
     print(json.dumps({"seconds": spent, "rss_mb": peak_rss_mb()}))
 
 

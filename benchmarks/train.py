@@ -53,7 +53,7 @@ def run(folder: Path) -> list[Figure]:
 
     def stage() -> float:
         clock = Clock()
-        run_stage("train", inputs, train_settings(MODEL, CHIP_PX, batch_size=BATCH), folder / "model", clock)
+        run_stage("train.stage", inputs, train_settings(MODEL, CHIP_PX, batch_size=BATCH), folder / "model", clock)
         return clock.seconds_a_step()
 
     compressed = write_raster(folder / "deflate.tif", SIDE * CHIP_PX, 3, 64, compress="deflate")
@@ -64,7 +64,7 @@ def run(folder: Path) -> list[Figure]:
 
     def from_scene() -> float:
         clock = Clock()
-        run_stage("train", scene, settings, folder / "model", clock)
+        run_stage("train.stage", scene, settings, folder / "model", clock)
         return clock.seconds_a_step()
 
     bare, ours, unstored = interleaved(3, _bare, stage, from_scene)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rvbuild.stages.infer import InferStageSettings
     from rvbuild.stages.names import ExportedEngine
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.infer:run"
 CODE = ("rvbuild.stages.infer", "{task}", "rvbuild.learn.*")
 WRITES = ("raw_*", "cells.json", "scores.tif")

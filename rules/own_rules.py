@@ -14,6 +14,7 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,12 @@ def files(project: Project) -> list[Path]:
     for rule in project.rules:
         if Path(modules.get(module_of(rule), "")) != project.workspace / rule:
             package = rule.partition("/")[0]
+            spec = PathFinder.find_spec(package)
+            other = "" if spec is None or spec.origin is None else f" ({spec.origin})"
             raise UsageError(
                 f"{where(project, rule)}: Python does not import {rule} as {module_of(rule)}, because there is another "
-                f"package {package}. Put an empty file {package}/__init__.py into the workspace, or rename the folder"
+                f"package {package}{other}. Put an empty file {package}/__init__.py into the workspace, or rename the "
+                "folder"
             )
     return sorted(set(map(Path, modules.values())))
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from rvbuild.engine.keys.artifact import digest
 from rvbuild.project.tasks import SPECS
-from rvbuild.rules import predict
+from rvbuild.rules import infer, predict
 from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, raw_files
 
 if TYPE_CHECKING:
-    from rvbuild.stages.folds.maps import MapSettings
     from rvbuild.stages.folds.summary import SummarySettings
+    from rvbuild.tasks.settings import DeriveSettings
 
 STAGE, MAPS = "folds", "maps"
 VERSION = 1
@@ -30,16 +30,11 @@ CODE = (
     "{task}",
     "rvbuild.learn.*",
 )
-WRITES_MAP = ("raw_*", "scores.tif", *predict.WRITES)
+WRITES_MAP = tuple(dict.fromkeys((*infer.WRITES, *predict.WRITES)))
 WRITES_SUMMARY = ("folds.json", "folds.md")
 WRITES_SOUP = ("model.safetensors", "model.json", "log.jsonl")
 _OF_TRAINING = ("chips/train/", "pixels/train/", "stats", "code")
 """The beginnings of the roles of a training that the mean of weights reads as well."""
-
-
-def has_maps(project: Project) -> bool:
-    """Tell whether the predictions of folds are rasters, which are joined to maps."""
-    return SPECS[project.task].gives_pixels
 
 
 def scene_map(project: Project, scene: str, inferred: Sequence[str], code: str) -> Artifact:
@@ -56,16 +51,16 @@ def scene_map(project: Project, scene: str, inferred: Sequence[str], code: str) 
     code
         The digest of the code of these stages.
     """
-    settings: MapSettings = {
+    settings: DeriveSettings = {
         "task": project.task,
         "classes": classes(project),
         "null_id": project.null_id,
         "predict": project.predict.derive_settings(),
     }
     raw = raw_files(project)
-    if kind := project.predict.stage_settings().get("scores"):
-        settings["scores"] = kind
-        raw = (*raw, SPECS[project.task].score_raster)
+    raster = SPECS[project.task].score_raster
+    if raster and project.predict.stage_settings().get("scores"):
+        raw = (*raw, raster)
     return Artifact(
         name=name(STAGE, project.name, scene),
         project=project.name,

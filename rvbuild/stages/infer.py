@@ -6,12 +6,13 @@ in training. Windows without any valid pixel, and those that have no pixel of th
 Windows of another size than chips are resampled to it, as chips are.
 
 Windows are read ahead by threads and merged behind by another; batches are formed, and merged, in the order of the
-windows: results depend on nothing else.
+windows, and end with each group of rows of windows (`rvbuild.stages.window_rows`): results depend on nothing else.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired
@@ -35,9 +36,11 @@ from rvbuild.stages.augmented import Augmented
 from rvbuild.stages.engines.exported import load_exported
 from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.predictor import Predictor, load_predictor
+from rvbuild.stages.reduced import reduced
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
+from rvbuild.stages.window_rows import WindowRows
 from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.settings import InferSettings
 
@@ -50,8 +53,8 @@ class _Read(NamedTuple):
 
     window: Window
     image: npt.NDArray[Any]
-    valid: npt.NDArray[np.bool_]
-    """Both (C, chip_px, chip_px)."""
+    valid: npt.NDArray[np.bool_] | None
+    """Both (C, chip_px, chip_px); None: every value is valid."""
     seen: npt.NDArray[np.bool_]
     """(H, W) at the size of the window: where any band is valid."""
 
@@ -161,6 +164,7 @@ def infer_image(
     task, predict = tasks.get(settings["task"]), settings["predict"]
     if tta := predict.get("tta"):
         predictor = Augmented(predictor, tta)
+    predictor = reduced(predictor, task.reduction(settings))
     with open_source() as source:
         _require_like_training(source, predictor.info, channels)
         grid = source.grid
@@ -168,6 +172,7 @@ def infer_image(
         threads = max(1, min(4, thread_count() // 2))
         aoi = aoi_of(grid)
         windows = task.windows(grid, aoi, settings)
+        rows = WindowRows.of(grid.width, task.placing(settings), predict["batch_size"])
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         cache = block_cache(source, tallest, readers=threads)
     progress.start("predict", len(windows), "windows")
@@ -177,10 +182,10 @@ def infer_image(
         depth = 2 * predict["batch_size"]
         read = functools.partial(_read, size_px=settings["chip_px"])
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
-        for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"]):
+        for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"], rows):
             images = np.stack([ready.read.image for ready in batch])
-            valid = np.stack([ready.read.valid for ready in batch])
-            predictions = predictor(images, None if valid.all() else valid)
+            valid = _stacked([ready.read for ready in batch])
+            predictions = predictor(images, valid)
             behind.call(_merge, merger, [(ready.read.window, ready.keep) for ready in batch], predictions)
             progress.advance(len(batch))
             # Free its memory before the next ones are read.
@@ -194,11 +199,20 @@ def _merge(merger: Merger, windows: Sequence[tuple[Window, npt.NDArray[np.bool_]
 
 
 def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
-    image, valid = source.read(window)
-    seen: npt.NDArray[np.bool_] = np.logical_or.reduce(valid)
+    image, valid = source.read_data(window)
+    seen: npt.NDArray[np.bool_]
+    seen = np.ones(image.shape[1:], dtype=bool) if valid is None else np.logical_or.reduce(valid)
     if (window.height, window.width) != (size_px, size_px):
         image, valid = resample(image, valid, size_px)
     return _Read(window, image, valid, seen)
+
+
+def _stacked(reads: Sequence[_Read]) -> npt.NDArray[np.bool_] | None:
+    """Return the validity of a batch, (N, C, H, W); None if every value is valid."""
+    if all(read.valid is None for read in reads):
+        return None
+    valid = [np.ones(read.image.shape, dtype=bool) if read.valid is None else read.valid for read in reads]
+    return np.stack(valid)
 
 
 def _to_predict(reads: Iterable[_Read], aoi: Aoi | None, progress: Progress) -> Iterator[_Ready]:
@@ -213,15 +227,11 @@ def _to_predict(reads: Iterable[_Read], aoi: Aoi | None, progress: Progress) -> 
             progress.advance()
 
 
-def _batches(items: Iterable[_Ready], size: int) -> Iterator[list[_Ready]]:
-    batch: list[_Ready] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
+def _batches(items: Iterable[_Ready], size: int, rows: WindowRows) -> Iterator[list[_Ready]]:
+    """Yield batches of at most `size` windows of one group of rows."""
+    for _, group in itertools.groupby(items, lambda item: rows.group(item.read.window)):
+        while batch := list(itertools.islice(group, size)):
             yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _require_like_training(source: SceneImage, info: ModelInfo, channels: Sequence[int] | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.settings.chip import ChipSettings
@@ -184,7 +184,7 @@ class Task(Augmentable, Protocol):
 
     def objective(
         self, train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-    ) -> Objective:
+    ) -> PartObjective:
         """Return the objective of a training.
 
         Parameters
@@ -196,6 +196,9 @@ class Task(Augmentable, Protocol):
         class_counts
             `(n_classes,)` int64, over all training chips.
         """
+
+    def placing(self, settings: InferSettings) -> tuple[int, int]:
+        """Return the size and the stride of the windows to predict, in pixels: they lie at multiples of the stride."""
 
     def windows(self, grid: Grid, aoi: Aoi | None, settings: InferSettings) -> list[Window]:
         """Return the windows of a scene to predict, in row-major order, by the infer stage's settings.
@@ -241,6 +244,12 @@ class Task(Augmentable, Protocol):
             The side of the images.
         """
 
+    def reduction(self, settings: InferSettings) -> Callable[[Any], Any] | None:
+        """Return what keeps of a prediction all that the merger needs by the infer stage's settings; None: all of it.
+
+        It is called where predictions are made, before they are copied, and its result lies in memory of its own.
+        """
+
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:
         """Return a merger that writes the raw result of a scene into `outputs`, by the infer stage's settings.
 
@@ -262,6 +271,14 @@ class Task(Augmentable, Protocol):
             An existing directory. Files of the merger are shown beside these: names must differ.
         progress
             Receives progress, in files or other units.
+        """
+
+    def join(
+        self, parts: Sequence[Mapping[str, Path]], settings: DeriveSettings, outputs: Path, progress: Progress
+    ) -> None:
+        """Write raw results of a scene as one, each of another part of it; a place of two parts is a DataError.
+
+        `parts` has the files of the merger by name. The other parameters are those of `derive`.
         """
 
     def arrays(self, raw: Mapping[str, Path], settings: DeriveSettings) -> dict[str, np.ndarray]:

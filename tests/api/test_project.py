@@ -128,6 +128,22 @@ def test_looking_runs_no_code_without_trust(fresh: Path, caplog: pytest.LogCaptu
     assert (root / "own/ran").exists()
 
 
+def test_a_rule_whose_package_is_hidden_by_another_says_where_that_is(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "library/hiding.py"
+    other.parent.mkdir()
+    other.touch()
+    monkeypatch.syspath_prepend(str(other.parent))
+    root = fresh.parent.parent
+    (root / "hiding").mkdir()
+    (root / "hiding/count.py").write_text(RULE)
+    fresh.write_text(fresh.read_text().replace("[classes]", 'rules = ["hiding/count.py"]\n\n[classes]'))
+    with pytest.raises(rvbuild.UsageError, match="because there is another package hiding") as error:
+        rvbuild.open(fresh, trust=True).status()
+    assert str(other) in str(error.value) and "hiding/__init__.py" in str(error.value)
+
+
 def test_imagery_that_code_transforms_needs_trust(fresh: Path) -> None:
     root = fresh.parent.parent
     (root / "bright.py").write_text("def double(image, valid):\n    return image * 2\n")

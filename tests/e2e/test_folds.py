@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import rasterio
 
+from rvbuild.tasks.classification.cells import read_cells
+
 from .conftest import Space, write_image, write_labels
+from .projects import write_project
 
 BLOCKS = "{ folds = 2, fold = 1, block_px = 32 }"
 
@@ -111,12 +114,66 @@ def test_reviews_take_the_maps_of_folds_where_there_are_some(by_block: Space, tm
     shutil.copytree(by_block.root, tmp_path / "ws", symlinks=True)
     space = Space(tmp_path / "ws")
     space.project.write_text(space.project.read_text() + "\n[review]\nmodel = true\n\n[draft]\nblock_px = 32\n")
-    assert space.rvbuild("review").status == 0
+    review = space.rvbuild("review")
+    assert review.status == 0 and "rvbuild folds" not in review.out
     record = space.rvbuild("why", "suspects").out
     assert "fresh" in record
+    write_labels(space.root / "data/a.geojson", [(5.0, 5.0, 21.0, 21.0)])
+    review = space.rvbuild("review")
+    assert "the labels of a have changed since `rvbuild folds` mapped the scenes" in review.out, review.out
     (space.root / "cache/p/folds/maps/a/scores.tif").unlink()
     changed = space.rvbuild("why", "suspects")
     assert "scores/a.train no longer read: cache/p/folds/maps/a/scores.tif" in changed.out
+
+
+@pytest.fixture(scope="module", params=["cells", "boxes"])
+def other_task(request: pytest.FixtureRequest, template: Path, tmp_path_factory: pytest.TempPathFactory) -> Space:
+    """Two folds of blocks of two cells, or of a chip."""
+    root = tmp_path_factory.mktemp(request.param) / "ws"
+    shutil.copytree(template, root)
+    write_project(root, request.param)
+    space = Space(root)
+    block_px = {"cells": 30, "boxes": 32}[request.param]
+    space.edit('validation = ["c"]', f"validation = {{ folds = 2, fold = 1, block_px = {block_px} }}")
+    result = space.rvbuild("folds", "--inline", "--json")
+    assert result.status == 0, result.out + result.err
+    return space
+
+
+def test_maps_of_cells_and_of_boxes_take_each_place_from_its_fold(other_task: Space) -> None:
+    cache = other_task.root / "cache/p"
+    for scene in "ab":
+        places = [cache / place / f"{scene}.validation" for place in ("folds/2-0/predict", "predict")]
+        joined = cache / "folds/maps" / scene
+        shown = {path.name for path in joined.iterdir()}
+        if (joined / "cells.json").exists():
+            assert shown == {"cells.json", "cells.geojson", "cells.qml", "labels.tif", "labels.qml"}
+            parts = [read_cells(place / "cells.json") for place in places]
+            whole = read_cells(joined / "cells.json")
+            known = np.stack([part.predicted for part in parts])
+            assert (known.sum(axis=0) == 1).all() and known.any(axis=(1, 2)).all()
+            expected = np.where(known[0][..., None], parts[0].scores, parts[1].scores)
+            assert np.array_equal(whole.scores, expected)
+        else:
+            assert shown == {"raw_boxes.safetensors", "detections.json", "boxes.geojson", "boxes.qml"}
+            found = json.loads((joined / "detections.json").read_text())["boxes"]
+            of_folds = [json.loads((place / "detections.json").read_text())["boxes"] for place in places]
+            assert all(of_folds) and all(box in of_folds[0] or box in of_folds[1] for box in found)
+            # What is left out lies on the boundary, where the other fold has found it, too.
+            assert max(map(len, of_folds)) < len(found) <= sum(map(len, of_folds))
+
+
+def test_a_review_of_cells_takes_their_maps(other_task: Space, tmp_path: Path) -> None:
+    if not (other_task.root / "cache/p/folds/maps/a/cells.json").exists():
+        pytest.skip("boxes have no scores of places")
+    shutil.copytree(other_task.root, tmp_path / "ws", symlinks=True)
+    space = Space(tmp_path / "ws")
+    space.project.write_text(space.project.read_text() + "\n[review]\nmodel = true\n\n[draft]\nblock_px = 32\n")
+    result = space.rvbuild("review")
+    assert result.status == 0, result.err
+    (space.root / "cache/p/folds/maps/a/cells.json").unlink()
+    changed = space.rvbuild("why", "suspects")
+    assert "scores/a.train no longer read: cache/p/folds/maps/a/cells.json" in changed.out
 
 
 @pytest.mark.parametrize(

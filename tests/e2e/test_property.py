@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sqlite3
@@ -16,11 +17,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import safetensors.torch
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.engine.store.state import State
 from rvbuild.engine.store.store import Store
+from rvbuild.learn.models import build
 
 from .conftest import Result, Space, write_image, write_labels
 from .projects import PROJECTS, write_project
@@ -29,6 +33,8 @@ LABELS = [[(5, 5, 25, 20), (35, 30, 60, 55)], [(5, 5, 25, 30)], []]
 AREA = (
     '{"type": "Polygon", "coordinates": [[[500002, 5799998], [500030, 5799998], [500030, 5799970], [500002, 5799970]]]}'
 )
+
+CNN = 'model = "cnn"\nmodel_args = { width = 4, depth = 2 }\n'
 
 #: By task: settings that are put in place of the first of them in the project file.
 TABLES = {
@@ -50,9 +56,11 @@ TABLES = {
     "cells": {
         "chip": ["cell_px = 15 }", 'cell_px = 15, rule = "ioa" }', "cell_px = 20 }"],
         "train": [
-            "epochs = 2",
-            "epochs = 1",
-            'epochs = 2\nclass_weights = "balanced"\naugment = ["mixup", "noise"]\nencoder_lr = 0.1',
+            CNN + "epochs = 2",
+            CNN + "epochs = 1",
+            CNN + 'epochs = 2\nclass_weights = "balanced"\naugment = ["mixup", "noise"]\nencoder_lr = 0.1',
+            'model = "shufflenet_v2_x0_5"\npretrained = "data/weights.safetensors"\nepochs = 1\nfreeze = 1\n'
+            'bands = { b = 0, r = 2 }\nweights_bands = ["r", "g", "b"]',
         ],
         "predict": [
             "lr = 1e-2",
@@ -88,6 +96,14 @@ def unstored(text: str) -> str:
     return text.replace("[chip]\n", "[chip]\nstore = false\n")
 
 
+@functools.cache
+def weights() -> bytes:
+    """Return the weights of a network for three bands, as another training would have left them."""
+    torch.manual_seed(0)
+    network = build("chip_classification", "shufflenet_v2_x0_5", bands=3, outputs=2, args={}, pretrained=False)
+    return safetensors.torch.save(network.state_dict())
+
+
 def write(space: Space, task: str, state: dict[str, int]) -> None:
     """Write the workspace that `state` describes."""
     for path in space.project.parent.glob("*.toml"):
@@ -110,6 +126,8 @@ def write(space: Space, task: str, state: dict[str, int]) -> None:
     (space.root / "data/area.geojson").write_text(f'{{"type": "FeatureCollection", {crs}, "features": [{ring}]}}')
     write_labels(space.root / "data/a.geojson", LABELS[state["labels"]], indent=state["indent"] or None)
     write_image(space.root / "data/b.tif", LABELS[0], seed=state["image"])
+    if "weights.safetensors" in text:
+        (space.root / "data/weights.safetensors").write_bytes(weights())
 
 
 #: What `write` writes the workspace from.

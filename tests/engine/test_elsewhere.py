@@ -273,10 +273,11 @@ def _and_then(after):
     real, done = Builder._run, []
 
     def run(self, job, progress):
-        real(self, job, progress)
+        made = real(self, job, progress)
         if not done:
             done.append(1)
             after()
+        return made
 
     return run
 

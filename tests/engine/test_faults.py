@@ -684,6 +684,8 @@ LEARN = """
 import os
 
 def learn(inputs, settings, outputs, resume, progress):
+    if "EDIT" in os.environ:
+        inputs["text"][0].write_text(os.environ["EDIT"])
     text = inputs["text"][0].read_text()
     earlier = resume / "checkpoint"
     (resume / "resumed").write_text(earlier.read_text() if earlier.exists() else "no")
@@ -709,8 +711,7 @@ def learning(space, monkeypatch):
     real = Inline.run
 
     def run(ends, edit="x"):
-        def edited(executor, job, progress):
-            space.write("a", edit)
+        def reverted(executor, job, progress):
             try:
                 return real(executor, job, progress)
             finally:
@@ -719,7 +720,8 @@ def learning(space, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setenv("LEARN", ends)
             if edit is not None:
-                patched.setattr(Inline, "run", edited)
+                patched.setenv("EDIT", edit)
+                patched.setattr(Inline, "run", reverted)
             return space.run("upper:p:a")
 
     space.learn = run

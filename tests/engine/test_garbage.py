@@ -138,6 +138,7 @@ def test_checkpoints_in_use_stay(workspace):
     assert store.resume("t").exists()
     assert list(remove(store, drops)) == drops
     assert not store.resume("t").exists()
+    store.close()
     assert list((store.root / "tmp").iterdir()) == []
 
 

@@ -112,7 +112,7 @@ LIVE = textwrap.dedent(
     from rvbuild.engine.store.store import Store
 
     store = Store(Path(sys.argv[1]))
-    (store.staging() / "weights").write_text("")
+    store.temporary().mkdir()
     print("ready", flush=True)
     sys.stdin.readline()
     """
@@ -123,9 +123,11 @@ def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path):
     """A process is known to live by its lock: neither its number nor the name of its machine says so in a container."""
     store = Store(tmp_path)
     store.prepare()
-    ours = store.staging()
+    ours = store.temporary()
+    ours.mkdir()
     other = Store(tmp_path)  # of the same process
-    theirs = other.staging()
+    theirs = other.temporary()
+    theirs.mkdir()
     words = [sys.executable, "-c", LIVE, str(tmp_path)]
     living = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert living.stdout.readline() == b"ready\n"

@@ -17,6 +17,8 @@ from rvbuild.geo.write.rasters import IdRasterWriter
 from rvbuild.progress import Silent
 from rvbuild.stages.folds import maps, summary
 from rvbuild.stages.folds.soup import mean_state
+from rvbuild.tasks.segmentation.merge import RAW_LABELS
+from rvbuild.tasks.settings import DeriveSettings
 
 
 def test_weights_have_their_mean_and_counts_the_largest() -> None:
@@ -76,9 +78,9 @@ def test_a_pixel_of_two_folds_is_an_error(tmp_path: Path) -> None:
     for name in ("x", "y"):
         folder = tmp_path / name
         folder.mkdir()
-        with IdRasterWriter(folder / maps.RAW, grid, temp=folder) as writer:
+        with IdRasterWriter(folder / RAW_LABELS, grid, temp=folder) as writer:
             writer.write(0, np.zeros((4, 4), dtype=np.uint8))
-        paths.append(folder / maps.RAW)
-    settings: maps.MapSettings = {"task": "semantic_segmentation", "classes": [], "null_id": 0, "predict": {}}  # type: ignore[typeddict-item]
+        paths.append(folder / RAW_LABELS)
+    settings: DeriveSettings = {"task": "semantic_segmentation", "classes": [], "null_id": 0, "predict": {}}  # type: ignore[typeddict-item]
     with pytest.raises(DataError, match="in two folds"):
         maps.run({f"raw/{n}": [path] for n, path in enumerate(paths)}, settings, tmp_path, Silent())

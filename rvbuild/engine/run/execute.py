@@ -23,23 +23,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rvbuild.engine.keys.artifact import Artifact, trajectory
+from rvbuild.engine.keys.artifact import Artifact, Demand, trajectory
 from rvbuild.engine.keys.packages import versions
-from rvbuild.engine.keys.signature import hash_file, signature
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan, Planned
-from rvbuild.engine.run import live
+from rvbuild.engine.run import live, placing
 from rvbuild.engine.run.checkpoints import Checkpoints
 from rvbuild.engine.run.inputs import Inputs, code_of, paths_of, settings_of
-from rvbuild.engine.run.machine import Machine, Share, this_machine
+from rvbuild.engine.run.machine import UNLIMITED, Machine, this_machine
+from rvbuild.engine.run.made import File, Made, Making
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.run.worker import Job, plain
 from rvbuild.engine.run.workers import Executor, Interrupted
-from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.state import Output, Record
-from rvbuild.engine.workspace import is_output_path
 from rvbuild.errors import RvbuildError, StageError, StoreError
 from rvbuild.progress import Progress
 
@@ -71,8 +69,10 @@ class Builder:
         self._workspace = plan.workspace
         self._executor = executor
         self._reporter = reporter
-        self._machine = machine or this_machine()
+        # A cluster knows what its workers have.
+        self._machine = UNLIMITED if executor.is_elsewhere else machine or this_machine()
         self._memory = memory or {}
+        self._hosts: dict[str, str] = {}  # of artifacts that a cluster has built
         self._stopped = threading.Event()
         self._wanted: Counter[str] = Counter()  # keys that are being built here: two scenes may share an image
         self._counting = threading.Lock()
@@ -159,13 +159,14 @@ class Builder:
     def _show_stored(self, artifact: Artifact, planned: Planned) -> Record | None:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
+        if not store.knows(key):
+            return None
         with store.writing():
             store.touch(key)
             action = store.restorable(key)
             if action is None:
                 return None
-            old = planned.facts.record
-            return self._show(artifact, planned, action, {} if old is None else old.outputs)
+            return placing.show(self._workspace, artifact, planned, action)
 
     def _restore_or_build(self, artifact: Artifact, planned: Planned, progress: Progress) -> tuple[Record, Did]:
         """Build under the key's lock, or restore the result of another process that built it meanwhile."""
@@ -222,27 +223,37 @@ class Builder:
         if trajectory_key is not None and planned.facts.forced:
             store.forget_resume(trajectory_key)
         checkpoints = None if trajectory_key is None else Checkpoints(store, trajectory_key)
-        staging = store.staging()
-        try:
+        with store.staging() as staging, contextlib.ExitStack() as leftovers:
             offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             resume = None if checkpoints is None else checkpoints.folder
             job = self._job(
                 artifact, staging, resume, offer, live.prepared(self._workspace, artifact, self._noting(artifact))
             )
-            with self._share(artifact) as share:
+            with self._machine.taking(job.demand, self._stopped.is_set) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
-                began = time.monotonic()
+                making = Making(
+                    artifact.stage,
+                    store.root,
+                    self._workspace.cache / "tmp",
+                    inputs.expected(),
+                    {n: o.digest for n, o in placing.intact(self._workspace, artifact, planned).items()},
+                    None if trajectory_key is None else store.lock_of_checkpoints(trajectory_key),
+                )
                 with contextlib.ExitStack() as guards:
                     if checkpoints is not None:
                         guards.enter_context(checkpoints.made_from(inputs, self._noting(artifact)))
-                    result = self._run(dataclasses.replace(job, environment=share.environment()), progress)
-                    inputs.check()
-            outputs = {file.name: (hash_file(file), file.stat().st_size) for file in _files(artifact, staging)}
-            reused = previous.reused(artifact, result, offer, list(outputs), self._workspace.root)
-            staged = dict(outputs)
+                    job = dataclasses.replace(job, environment=share.environment(), making=making)
+                    made: Made = self._run(job, progress)
+                    if self._executor.is_elsewhere:
+                        self._hosts[artifact.name] = made.host
+                    leftovers.callback(placing.remove, made.copies())
+                    inputs.check(made.changed)
+            outputs = {name: (file.digest, file.size) for name, file in _declared(artifact, made).items()}
+            reused = previous.reused(artifact, made.result, offer, list(outputs), self._workspace.root)
             outputs |= {name: (offer[name].digest, offer[name].size) for name in reused}
-            components, seconds = planned.facts.components, time.monotonic() - began
-            action = Action(key, components, outputs, seconds, time.time(), versions(), trajectory_key)
+            action = Action(
+                key, planned.facts.components, outputs, made.seconds, time.time(), made.packages, trajectory_key
+            )
             first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
                 if first is None:
@@ -253,11 +264,11 @@ class Builder:
                         store.differ(key, action, before, "here")
                         text = "not reproducible: the same key gave a different result before; the new one is kept"
                         self._reporter.note(f"{artifact.label()}: {text}")
-                    store.keep({staging / name: value for name, (value, _) in staged.items()}, action)
-                old = planned.facts.record
-                record = self._show(artifact, planned, first or action, {} if old is None else old.outputs)
-        finally:
-            store.release(staging)
+                    held = {file.digest for file in made.files.values() if file.is_held}
+                    staged = {made.folder / name: file.digest for name, file in made.files.items()}
+                    store.keep(staged, action, held, made.is_durable)
+                files = made.files if first is None else {}
+                record = placing.show(self._workspace, artifact, planned, first or action, files)
         if record is None:
             raise StoreError(f"{store.root}: data just written to the store has disappeared; is the disk failing?")
         return record
@@ -279,12 +290,10 @@ class Builder:
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
 
-    def _share(self, artifact: Artifact) -> contextlib.AbstractContextManager[Share]:
-        """Hold the resources that the stage of `artifact` needs."""
+    def _demand(self, artifact: Artifact) -> Demand:
+        """Return the resources that the stage of `artifact` needs."""
         demand = artifact.demand
-        if not demand.memory:
-            demand = dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
-        return self._machine.taking(demand, self._stopped.is_set)
+        return demand if demand.memory else dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
 
     def _run(self, job: Job, progress: Progress) -> Any:
         if self._stopped.is_set():
@@ -310,58 +319,16 @@ class Builder:
             kwargs["live"] = grows
         if offer:
             kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
-        return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))
-
-    def _show(
-        self, artifact: Artifact, planned: Planned, action: Action, before: Mapping[str, Output]
-    ) -> Record | None:
-        """Put all outputs of `action` in place and remove obsolete ones; `writing` is held."""
-        if artifact.undeclared(action.outputs):
-            return None
-        outputs: dict[str, Output] = {}
-        intact = {n: o for n, o in before.items() if not self._is_damaged(artifact, n, o)}
-        for name, (value, _) in action.outputs.items():
-            if name in intact and intact[name].digest == value:
-                outputs[name] = intact[name]
-                continue
-            shown = artifact.shown(name)
-            cache = self._workspace.cache
-            output = self._workspace.store.place(value, cache, self._workspace.placed(shown), cache / "tmp")
-            if output is None:
-                return None
-            outputs[name] = output
-        obsolete = {o.path for o in before.values()} - {o.path for o in outputs.values()}
-        if obsolete:
-            # Except files that now belong to another artifact.
-            records = self._workspace.state.records().items()
-            obsolete -= {o.path for name, record in records if name != artifact.name for o in record.outputs.values()}
-        for path in filter(is_output_path, obsolete):
-            inside.remove(self._workspace.cache, self._workspace.placed(path))
-        facts = planned.facts
-        record = Record(
-            key=action.key,
-            components=facts.components,
-            sources=facts.sources,
-            outputs=outputs,
-            seconds=action.seconds,
-            at=time.time(),
-            packages=action.packages,
-            trajectory=action.trajectory,
-        )
-        if self._workspace.lease is not None:
-            self._workspace.lease.add(artifact.name, record)
-        return record
-
-    def _is_damaged(self, artifact: Artifact, name: str, output: Output) -> bool:
-        now = signature(f"{self._workspace.root}/{output.path}")
-        return now is None or output.path != artifact.shown(name) or not output.is_as_placed(now)
+        code = code_of(artifact.code_of_users(), self._workspace.root)
+        return Job(artifact.run, kwargs, artifact.resource, code, demand=self._demand(artifact), label=artifact.name)
 
     def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:
         reasons = planned.decision.reasons
         self._workspace.state.succeed(artifact.name, record, did.value, [str(r) for r in reasons], seconds)
         self.plan.update(artifact.name, record)
         shown = tuple(o.path for o in record.outputs.values())
-        self._done(Outcome(artifact, did, reasons, seconds, record.key, shown))
+        host = self._hosts.get(artifact.name, "")
+        self._done(Outcome(artifact, did, reasons, seconds, record.key, shown, host=host))
 
     def _fail(self, artifact: Artifact, planned: Planned, message: str, detail: str, seconds: float) -> None:
         if self._stopped.is_set():
@@ -380,20 +347,16 @@ class Builder:
         self._reporter.ended(outcome)
 
 
-def _files(artifact: Artifact, staging: Path) -> list[Path]:
-    """Return the files that the stage wrote, sorted.
+def _declared(artifact: Artifact, made: Made) -> Mapping[str, File]:
+    """Return the files that the stage wrote.
 
     Raises
     ------
     StageError
-        There are none, one is not a plain file, or one is not declared.
+        There are none, or one is not declared.
     """
-    files = sorted(staging.iterdir())
-    for file in files:
-        if not file.is_file() or file.is_symlink():
-            raise StageError(f"the stage {artifact.stage} wrote {file.name}, which is not a plain file")
-    if undeclared := artifact.undeclared(file.name for file in files):
+    if undeclared := artifact.undeclared(made.files):
         raise StageError(f"the stage {artifact.stage} wrote {', '.join(undeclared)}, which its rule does not declare")
-    if not files:
+    if not made.files:
         raise StageError(f"the stage {artifact.stage} wrote no output")
-    return files
+    return made.files

@@ -8,7 +8,7 @@ any write changes them, and so does a touch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
@@ -16,9 +16,11 @@ from rvbuild.engine.keys.signature import Signature, signature
 from rvbuild.engine.plan.decide import Facts
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.plan.products import files_of, selected
+from rvbuild.engine.run.made import Seen
 from rvbuild.engine.store.fingerprint import Stamp
 from rvbuild.engine.store.state import Output
 from rvbuild.errors import StageError
+from rvbuild.files.address import is_url
 from rvbuild.files.identity import Identity
 from rvbuild.language.user_code import Code
 
@@ -45,14 +47,31 @@ class Inputs:
             else:
                 self._see_product(item)
 
-    def check(self) -> None:
+    def expected(self) -> dict[str, Seen | None]:
+        """Return the state in which the stage must find the local files, before and after; None: no such file."""
+        states: dict[str, Seen | None] = {}
+        for path, (state, _) in self._stamps.items():
+            if isinstance(state, Signature):
+                states[path] = (state.size, state.mtime_ns, state.inode, state.ctime_ns)
+            elif state is None and not is_url(path):
+                states[path] = None
+        for path, output, _ in self._outputs:
+            states[path] = (output.size, output.mtime_ns, output.inode, output.ctime_ns)
+        return states
+
+    def check(self, seen: Collection[str] | None = None) -> None:
         """Raise if an input has changed since.
+
+        Parameters
+        ----------
+        seen
+            The local files that the process which ran the stage has found changed. Default: they are examined here.
 
         Raises
         ------
         StageError
         """
-        for path in self._prints.changed(self._stamps):
+        for path in self._changed(seen):
             self._prints.forget(path)
             raise StageError(
                 f"{self._plan.workspace.show(path)} changed while {self._label} was built from it{self._why(path)}: "
@@ -65,8 +84,7 @@ class Inputs:
                     "built from it: nothing was stored; run again"
                 )
         for path, output, origin in self._outputs:
-            now = signature(path)
-            if now is None or not output.is_as_placed(now):
+            if not self._is_as_placed(path, output) if seen is None else path in seen:
                 raise StageError(
                     f"{output.path}, built by {origin}, changed while {self._label} read it: nothing was stored; run "
                     "again"
@@ -97,6 +115,16 @@ class Inputs:
         except StageError:
             return True
         return False
+
+    def _changed(self, seen: Collection[str] | None) -> list[str]:
+        if seen is None:
+            return self._prints.changed(self._stamps)
+        asked = {path: stamp for path, stamp in self._stamps.items() if is_url(path) or stamp.digest is not None}
+        return [*(path for path in self._stamps if path in seen), *self._prints.changed(asked)]
+
+    def _is_as_placed(self, path: str, output: Output) -> bool:
+        now = signature(path)
+        return now is not None and output.is_as_placed(now)
 
     def _why(self, path: str) -> str:
         note = self._prints.note(path)
@@ -134,8 +162,7 @@ class Inputs:
         for name in selected(product, outputs):
             output = outputs[name]
             path = f"{self._plan.workspace.root}/{output.path}"
-            now = signature(path)
-            if now is not None and output.is_as_placed(now):
+            if self._is_as_placed(path, output):
                 self._outputs.append((path, output, origin.label()))
                 continue
             self._stamps[path] = self._prints.stamp(path)

@@ -14,12 +14,13 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.run import watched
-from rvbuild.errors import CodeError, RvbuildError
-from rvbuild.language.user_code import Code, serve_code
+from rvbuild.engine.run.made import Making, make
+from rvbuild.errors import RvbuildError, WorkerDiedError
+from rvbuild.language.user_code import Code, paths_in, reported, serve_code
 from rvbuild.progress import Progress
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ _REPORT_EVERY_S = 0.1
 class Job:
     """A call of the function at a dotted path; with `reports`, it also gets a `progress` argument.
 
-    `environment` holds variables that are set during the call.
+    `environment` holds variables that are set during the call; None removes one. With `making`, the function is that of
+    a stage: what it writes is finished where it ran, and the result is a `Made`.
     """
 
     function: str
@@ -40,16 +42,31 @@ class Job:
     resource: str = "cpu"
     code: Code | None = None  # user modules that the function may import
     reports: bool = True
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    making: Making | None = None
+    demand: Demand = field(default_factory=Demand)
+    label: str = ""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception of a job: `kind` is the `module:class` of an error for users, None for any other exception."""
+    """An exception of a job: `kind` is the `module:class` of an error for users, None for any other exception.
+
+    `files` are those that a dead worker was reading.
+    """
 
     kind: str | None
     message: str
     traceback: str
+    files: tuple[str, ...] = ()
+
+
+def failed(error: RvbuildError) -> Failed:
+    """Return an error for users in a form that any process can read."""
+    kind = f"{type(error).__module__}:{type(error).__qualname__}"
+    notes = getattr(error, "__notes__", ())
+    text = "\n".join(notes) or traceback.format_exc()
+    return Failed(kind, str(error), text, error.files if isinstance(error, WorkerDiedError) else ())
 
 
 def call(job: Job, progress: Progress) -> Any:
@@ -60,45 +77,27 @@ def call(job: Job, progress: Progress) -> Any:
     CodeError
         User code has read a file outside of the key, even if it ignored the error.
     """
-    watch = serve_code(job.code, _paths_in(job.kwargs))
+    watch = serve_code(job.code, paths_in(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
-    with _environment(job.environment):
-        result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
-    if watch is not None:
-        if watch.refused:
-            raise CodeError(watch.refused[0])
-        for path in watch.outside:
-            progress.note(
-                f"warning: your code reads {path}, which is not part of any key: add it to `depends` in [project]"
-            )
-    return result
 
+    def run() -> Any:
+        with _environment(job.environment):
+            result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
+        reported(watch, progress.note)
+        return result
 
-def _paths_in(value: Any) -> Iterator[str]:
-    """Yield the files and directories among the arguments of a stage."""
-    if isinstance(value, Path):
-        yield str(value)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _paths_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _paths_in(item)
+    return run() if job.making is None else make(job.making, job.kwargs["outputs"], run, progress.note)
 
 
 @contextlib.contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+def _environment(variables: Mapping[str, str | None]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    _assign(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        _assign(before)
 
 
 def plain(error: BaseException, place: object = None) -> str | None:
@@ -123,12 +122,16 @@ def plain(error: BaseException, place: object = None) -> str | None:
 
 def set_variables(environment: Mapping[str, str | None]) -> None:
     """Set environment variables of this process, and remove those that are None."""
-    for name, value in environment.items():
+    _assign(environment)
+    time.tzset()
+
+
+def _assign(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    time.tzset()
 
 
 def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> None:
@@ -150,8 +153,7 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> 
         try:
             result = call(job, progress)
         except RvbuildError as error:
-            kind = f"{type(error).__module__}:{type(error).__qualname__}"
-            result = Failed(kind, str(error), traceback.format_exc())
+            result = failed(error)
         except BaseException as error:
             text = traceback.format_exc()
             with contextlib.suppress(OSError):

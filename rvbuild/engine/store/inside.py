@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
+import re
 import stat
 import uuid
 from collections.abc import Iterator
@@ -21,6 +21,9 @@ from typing import Any, TypeGuard
 from rvbuild.errors import StoreError
 
 _MOST_BYTES = 255
+_BLOCK = 1 << 20
+#: Matches most paths that consist of plain names, in less time than a look at each name.
+_SIMPLE = re.compile(r"\w[\w.%+~-]*(?:/\w[\w.%+~-]*)*", re.ASCII).fullmatch
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -41,7 +44,9 @@ def is_path(path: Any) -> TypeGuard[str]:
     >>> is_path("cache/p/chip/index.json"), is_path("cache/../x"), is_path("/etc/passwd"), is_path("a//b")
     (True, False, False, False)
     """
-    return isinstance(path, str) and all(map(is_plain, path.split("/")))
+    if not isinstance(path, str):
+        return False
+    return (_SIMPLE(path) is not None and len(path) <= _MOST_BYTES) or all(map(is_plain, path.split("/")))
 
 
 @contextlib.contextmanager
@@ -65,16 +70,20 @@ def folder(root: Path, path: str, *, make: bool = False) -> Iterator[int]:
         The directory does not exist.
     """
     names = path.split("/") if path else []
-    if not all(map(is_plain, names)):
+    if path and not is_path(path):
         raise StoreError(f"{path!r} is not a path inside {root}: it was not used")
     handle = os.open(root, _FOLDER)
     try:
         for i, name in enumerate(names):
-            if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=handle)
             try:
-                inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+                try:
+                    inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+                except FileNotFoundError:
+                    if not make:
+                        raise
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, dir_fd=handle)
+                    inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
@@ -152,18 +161,47 @@ def read(root: Path, path: str, most: int | None = None) -> bytes:
             return stream.read(size if most is None else most + 1)
 
 
+def create(path: Path) -> int:
+    """Return the new file at `path`, which must not exist, open for writing."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
 def copy_open(file: int, target: Path) -> None:
     """Copy an open file, from its beginning, to `target`, which must not exist."""
-    os.lseek(file, 0, os.SEEK_SET)
-    with os.fdopen(os.dup(file), "rb") as old, target.open("xb") as new:
-        shutil.copyfileobj(old, new, 1 << 20)
+    new = create(target)
+    try:
+        copy_into(file, new)
+    finally:
+        os.close(new)
 
 
-def move(source: Path, root: Path, path: str) -> None:
-    """Move the file `source`, in our own directory, to `path` below `root`, replacing any file there."""
+def copy_into(file: int, new: int) -> None:
+    """Copy an open file, from its beginning, to another."""
+    place = 0
+    while block := os.pread(file, _BLOCK, place):
+        place += len(block)
+        write_all(new, block)
+
+
+def write_all(file: int, content: bytes) -> None:
+    """Write `content` to an open file."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+
+
+def move(source: Path, root: Path, path: str) -> os.stat_result:
+    """Move the file `source`, in our own directory, to `path` below `root`, replacing any file there; return its stat.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file, or somebody removed it at once.
+    """
     parent, name = _split(root, path)
     with folder(root, parent, make=True) as handle:
         os.replace(source, name, dst_dir_fd=handle)
+        return os.stat(name, dir_fd=handle, follow_symlinks=False)
 
 
 def make_way(root: Path, path: str, aside: Path) -> bool:

@@ -22,10 +22,8 @@ import functools
 import json
 import os
 import shutil
-import threading
 import time
 import uuid
-import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,18 +31,20 @@ from typing import Any
 from rvbuild.engine.keys.signature import hash_open, signature
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.action import MOST_RECORD_BYTES, Action
-from rvbuild.engine.store.copies import materialize
-from rvbuild.engine.store.locks import acquire, held
+from rvbuild.engine.store.copies import materialize, put
+from rvbuild.engine.store.later import Later
+from rvbuild.engine.store.locks import held
+from rvbuild.engine.store.scratch import Scratch
 from rvbuild.engine.store.state import Output
 from rvbuild.errors import StoreError
 from rvbuild.files.durable import sync, sync_all
 
 _FOLDERS = ("objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces")
-#: Name of the lock of a process with unfinished files, and the prefix of their names.
-_ALIVE = "alive-"
+#: A result that took longer, in seconds, is durable before it is recorded.
+_DEAR_S = 1.0
 
 
-class Store:
+class Store(Scratch):
     """Contents by digest, in one directory on one file system.
 
     Parameters
@@ -56,12 +56,10 @@ class Store:
     """
 
     def __init__(self, root: Path, key: Callable[[], bytes | None] | None = None) -> None:
-        self.root = root
+        super().__init__(root)
         self.signs = key is not None
         self._key = key
-        self._owner = ""
-        self._end: weakref.finalize[..., Store] | None = None
-        self._starting = threading.Lock()
+        self._later = Later(root)
 
     def prepare(self) -> None:
         """Create the store's directories.
@@ -76,80 +74,27 @@ class Store:
         for name in _FOLDERS:
             (self.root / name).mkdir(exist_ok=True)
 
-    # -- unfinished files ---------------------------------------------------------------------------------------------
-
-    def temporary(self) -> Path:
-        """Return a new unique path in `tmp`; call `release` when it is no longer needed."""
-        return self.root / "tmp" / f"{self._alive()}-{uuid.uuid4().hex}"
-
-    def release(self, path: Path) -> None:
-        """Remove the file or directory at `path`, from `temporary` or `staging`, if it still exists."""
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-    def staging(self) -> Path:
-        """Return a new, empty and unique directory."""
-        path = self.temporary()
-        path.mkdir(parents=True)
-        return path
-
-    def sweep(self) -> None:
-        """Remove leftovers of killed processes in `tmp`, but nothing that a living process on any machine may use."""
-        dead: dict[str, bool] = {}
-        left = [path for path in (self.root / "tmp").glob("*")]
-        owners = [path.name.removeprefix(_ALIVE) for path in (self.root / "locks").glob(f"{_ALIVE}*")]
-        for owner in {*owners, *(path.name.partition("-")[0] for path in left)}:
-            dead[owner] = self._is_dead(owner)
-        for path in left:
-            if dead[path.name.partition("-")[0]]:
-                self.release(path)
-
     def close(self) -> None:
-        """Release the lock that protects unfinished files of this object."""
-        if self._end is not None:
-            self._end()
+        """Make all results durable, and release what protects unfinished files of this object.
 
-    def now(self) -> float:
-        """Return the time of the store's file system, which may be another machine's."""
-        probe = self.temporary()
-        try:
-            probe.touch()
-            return probe.stat().st_mtime
-        finally:
-            self.release(probe)
-
-    def _alive(self) -> str:
-        """Return the prefix of our unfinished files, and hold the lock that shows that this process is alive.
-
-        Unlike a process id, a lock is visible to other machines and containers.
+        Raises
+        ------
+        StoreError
+            The disk could not write all results.
         """
-        with self._starting:
-            if self._end is None or not self._end.alive:
-                self._owner = uuid.uuid4().hex
-                path = self.root / "locks" / f"{_ALIVE}{self._owner}"
-                self._end = weakref.finalize(self, _let_go, path, acquire(path), os.getpid())
-            return self._owner
-
-    def _is_dead(self, owner: str) -> bool:
-        """Tell whether nobody holds the lock of `owner`; if so, remove the lock file."""
-        path = self.root / "locks" / f"{_ALIVE}{owner}"
-        if owner == self._owner:
-            return False
-        if not path.exists():
-            return True
         try:
-            with held(path, wait=_give_up):
-                return True
-        except (_HeldError, StoreError):  # alive, or of a user whose files we must not touch
-            return False
+            self._later.settle()
+        finally:
+            super().close()
 
     # -- locks --------------------------------------------------------------------------------------------------------
 
-    def building(self, key: str, wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-        """Hold the lock of `key` (or of a trajectory); `wait` is called while another process builds it."""
-        return held(self.root / "locks" / key, wait=wait)
+    def lock_of_checkpoints(self, trajectory: str) -> Path:
+        """Return the lock that the process holds which writes checkpoints of `trajectory`.
+
+        Whoever has it built holds another lock, and may end before that process, on another machine.
+        """
+        return self.root / "locks" / f"{trajectory}.writer"
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Keep gc out while contents and the record that refers to them are written."""
@@ -167,39 +112,57 @@ class Store:
         """Return the path of the content `digest`, whether or not it exists."""
         return self.root / _object(digest)
 
-    def keep(self, staged: Mapping[Path, str], action: Action) -> None:
+    def keep(
+        self, staged: Mapping[Path, str], action: Action, held: Collection[str] = (), durable: bool = False
+    ) -> None:
         """Move the files `staged`, each with its digest, into the store, and write the record of their action.
 
-        The record becomes durable after the files. They are made durable at the same time, not one by one.
+        The record of a result that took long becomes durable after its files, which are `durable` already or become
+        so here. Other results become durable together, some seconds later or when the store is closed: after a power
+        cut they may have to be built again. Files whose contents are `held` by the store are removed.
         """
-        sync_all(staged)
+        is_dear = durable or action.seconds >= _DEAR_S
+        if is_dear and not durable:
+            sync_all(staged)
         for path, digest in staged.items():
-            self.take(path, digest, durable=False)
-        self.record(action, {self.object(digest).parent for digest in staged.values()})
+            if digest in held and self.has(digest, path.stat().st_size):  # gc may have removed it since
+                path.unlink()
+            else:
+                inside.move(path, self.root, _object(digest))
+        contents = [_object(digest) for digest in staged.values()]
+        if is_dear:
+            self.record(action, {(self.root / path).parent for path in contents})
+            return
+        self.record(action, durable=False)
+        self._later.add([*contents, _action(action.key)])
 
-    def take(self, staged: Path, digest: str, durable: bool = True) -> None:
+    def take(self, staged: Path, digest: str) -> None:
         """Move the file `staged`, whose digest is `digest`, into the store."""
-        if self._holds(digest, staged.stat().st_size):
+        if self.holds(digest, staged.stat().st_size):
             staged.unlink()
             return
-        if durable:
-            sync(staged)
+        sync(staged)
         staged.chmod(0o444)
         inside.move(staged, self.root, _object(digest))
-        if durable:
-            sync(self.object(digest).parent)
+        sync(self.object(digest).parent)
 
-    def _holds(self, digest: str, size: int) -> bool:
+    def holds(self, digest: str, size: int) -> bool:
         """Tell whether the store holds an intact content `digest`."""
+        if not self._is_there(_object(digest)):
+            return False
         try:
             with inside.reading(self.root, _object(digest)) as file:
                 return os.fstat(file).st_size == size and hash_open(file) == digest
         except FileNotFoundError:
             return False
 
+    def _is_there(self, path: str) -> bool:
+        """Tell whether there may be a file at `path`, which takes less time than opening it."""
+        return os.path.lexists(f"{self.root}/{path}")
+
     def has(self, digest: str, size: int) -> bool:
         """Tell whether the store holds a content `digest` of this size; `place` verifies it."""
-        status = signature(self.object(digest))
+        status = signature(f"{self.root}/{_object(digest)}")
         return status is not None and status.size == size
 
     def quarantine(self, digest: str) -> None:
@@ -240,23 +203,7 @@ class Store:
                     return None
         except FileNotFoundError:
             return None
-        try:
-            try:
-                inside.move(temporary, cache, path)
-            except (StoreError, IsADirectoryError):
-                if not inside.make_way(cache, path, scratch):
-                    raise
-                inside.move(temporary, cache, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        status = inside.stat_file(cache, path)
-        if status is None:
-            raise StoreError(
-                f"{cache / path}: vanished while it was being written; is another program cleaning the cache?"
-            )
-        ctime_ns = None if linked else status.st_ctime_ns
-        return Output(f"cache/{path}", digest, status.st_size, status.st_mtime_ns, status.st_ino, ctime_ns)
+        return put(temporary, digest, cache, path, scratch, linked)
 
     @functools.cached_property
     def _secret(self) -> bytes | None:
@@ -271,11 +218,17 @@ class Store:
 
     def action(self, key: str) -> Action | None:
         """Return the result of `key`, or None if it was never built or its record cannot be read."""
+        if not self.knows(key):
+            return None
         try:
             text = inside.read(self.root, _action(key), MOST_RECORD_BYTES)
             return Action.decoded(text, key, self._secret)
         except (OSError, ValueError, StoreError):
             return None
+
+    def knows(self, key: str) -> bool:
+        """Tell whether there is a record of `key`, readable or not."""
+        return self._is_there(_action(key))
 
     def touch(self, key: str) -> None:
         """Update the last-used time of the action (gc evicts least recently used first)."""
@@ -289,22 +242,29 @@ class Store:
             return None
         return action
 
-    def record(self, action: Action, folders: Collection[Path] = ()) -> None:
+    def record(self, action: Action, folders: Collection[Path] = (), durable: bool = True) -> None:
         """Write the record of an action, whose objects must be in the store already; they lie in `folders`."""
-        self.write(_action(action.key), action.encoded(self._secret, checked=True), folders)
-        inside.remove(self.root, f"forgotten/{action.key}")
+        self.write(_action(action.key), action.encoded(self._secret, checked=True), folders, durable)
+        if self.is_forgotten(action.key):
+            inside.remove(self.root, f"forgotten/{action.key}")
 
-    def write(self, path: str, content: bytes, folders: Collection[Path] = ()) -> None:
+    def write(self, path: str, content: bytes, folders: Collection[Path] = (), durable: bool = True) -> None:
         """Write the small file at `path` in the store atomically, after `folders` are durable."""
         temporary = self.temporary()
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
-            sync_all({temporary, *folders})
+            file = inside.create(temporary)
+            try:
+                inside.write_all(file, content)
+            finally:
+                os.close(file)
+            if durable:
+                sync_all({temporary, *folders})
             inside.move(temporary, self.root, path)
-        finally:
+        except BaseException:
             self.release(temporary)
-        sync((self.root / path).parent)
+            raise
+        if durable:
+            sync((self.root / path).parent)
 
     def forget(self, key: str) -> None:
         """Remove the result of `key`, so that it is built again and not downloaded either."""
@@ -313,7 +273,7 @@ class Store:
 
     def is_forgotten(self, key: str) -> bool:
         """Tell whether `key` was removed on purpose and not built since."""
-        return (self.root / "forgotten" / key).exists()
+        return self._is_there(f"forgotten/{key}")
 
     # -- different results of one key ---------------------------------------------------------------------------------
 
@@ -349,20 +309,6 @@ class Store:
     def forget_resume(self, trajectory: str) -> None:
         """Remove the checkpoints of `trajectory`."""
         shutil.rmtree(self.resume(trajectory), ignore_errors=True)
-
-
-class _HeldError(Exception):
-    pass
-
-
-def _give_up() -> None:
-    raise _HeldError
-
-
-def _let_go(path: Path, handle: int, pid: int) -> None:
-    if os.getpid() == pid:  # not a forked child of the holder
-        path.unlink(missing_ok=True)
-        os.close(handle)
 
 
 def _object(digest: str) -> str:

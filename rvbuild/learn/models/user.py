@@ -56,11 +56,16 @@ def encoder(model: nn.Module) -> Encoder:
     ModelError
         It has neither.
     """
-    for name in ENCODERS:
-        part = getattr(model, name, None)
-        if isinstance(part, nn.Module):
-            return of_module(part)
+    part = find_encoder(model)
+    if part is not None:
+        return of_module(part)
     raise ModelError(
         f"train.freeze, encoder_lr and layer_decay need to know the encoder of your model: {type(model).__name__} has "
         f"no module named {' or '.join(ENCODERS)}"
     )
+
+
+def find_encoder(model: nn.Module) -> nn.Module | None:
+    """Return what a model has under one of the names of encoders; None if there is no such module."""
+    parts = (getattr(model, name, None) for name in ENCODERS)
+    return next((part for part in parts if isinstance(part, nn.Module)), None)

@@ -52,8 +52,9 @@ class Encoder:
         known: set[int] = set()
         unique = []
         for layer in layers:
-            unique.append([parameter for parameter in layer if id(parameter) not in known])
-            known.update(map(id, layer))
+            own = {id(parameter): parameter for parameter in layer if id(parameter) not in known}
+            unique.append(list(own.values()))
+            known.update(own)
         return [layer for layer in unique if layer]
 
 

@@ -130,13 +130,12 @@ class FoldGraph:
         artifacts = list(graph.artifacts)
         if self.folds.soup is not None:
             artifacts = self._souped(artifacts, graph, code)
-        if rule.has_maps(project):
-            parts: dict[str, list[str]] = {}
-            for fold in folds:
-                for scene in fold.scenes:
-                    if scene.split == "validation":
-                        parts.setdefault(scene.base, []).append(graph.of(name("infer", fold.name, scene.id)))
-            artifacts += [rule.scene_map(project, scene, parts[scene], code) for scene in sorted(parts)]
+        parts: dict[str, list[str]] = {}
+        for fold in folds:
+            for scene in fold.scenes:
+                if scene.split == "validation":
+                    parts.setdefault(scene.base, []).append(graph.of(name("infer", fold.name, scene.id)))
+        artifacts += [rule.scene_map(project, scene, parts[scene], code) for scene in sorted(parts)]
         evaluations = [graph.of(name("eval", fold.name)) for fold in folds]
         return [*artifacts, rule.summary(project, evaluations, code)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from rvbuild.errors import DataError
 from rvbuild.project.model import Project, Scene
 from rvbuild.rules import common
 from rvbuild.session.process_context import process_context
+from rvbuild.session.remarks.outdated_maps import outdated_maps
 from rvbuild.session.session import Session
 
 if TYPE_CHECKING:
@@ -40,12 +41,15 @@ class Reviewed:
     suspects : list of Suspect
     decided : mapping of str to Decision
         What users have decided, by the id of the suspect.
+    remarks : sequence of str
+        What users should know of the review.
     """
 
     project: Project
     folder: Path
     suspects: list[Suspect]
     decided: Mapping[str, Decision]
+    remarks: Sequence[str] = ()
 
     def lines(self) -> list[str]:
         """Return what there is, in a few lines."""
@@ -54,7 +58,7 @@ class Reviewed:
         verdicts = [self.decided[suspect.id].verdict for suspect in self.suspects if suspect.id in self.decided]
         counts = {"accepted": verdicts.count("accept"), "rejected": verdicts.count("reject")}
         given = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-        return [summary(self.suspects) + (f" ({given})" if given else "")]
+        return [summary(self.suspects) + (f" ({given})" if given else ""), *self.remarks]
 
 
 def folder_of(project: Project) -> Path:
@@ -110,7 +114,7 @@ def write(session: Session, project: Project, trust: bool) -> Reviewed:
             classes=common.classes(project),
             null_id=project.null_id,
         )
-    return Reviewed(project, folder, suspects, decided)
+    return Reviewed(project, folder, suspects, decided, outdated_maps(session, project))
 
 
 def reviewed_scene(project: Project, scene: Scene, predicted: Path | None = None) -> ReviewedScene:

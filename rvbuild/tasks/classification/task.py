@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.classification import SPEC
@@ -165,19 +165,23 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.classification.model import objective as make
 
     return make(train, outputs, output_ids, class_counts)
 
 
+def placing(settings: CellInferSettings) -> tuple[int, int]:
+    """Return the size and the stride of windows, in pixels."""
+    return settings["predict"]["cell_px"], settings["predict"]["cell_px"]
+
+
 def windows(grid: Grid, aoi: Aoi | None, settings: CellInferSettings) -> list[Window]:
     """Return the cells of the grid whose centre is in the area of interest."""
     from rvbuild.geo.windows import sliding
 
-    cell_px = settings["predict"]["cell_px"]
-    cells = sliding(grid.height, grid.width, cell_px, cell_px)
+    cells = sliding(grid.height, grid.width, *placing(settings))
     return [window for window in cells if aoi is None or aoi.contains_centre(window)]
 
 
@@ -201,6 +205,10 @@ def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     return mean(np.asarray(prediction) for _, prediction in predictions)
 
 
+def reduction(settings: CellInferSettings) -> None:
+    """Return None: the merger needs all of a prediction."""
+
+
 def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:
     """Return a merger of cells into `cells.json`."""
     from rvbuild.tasks.classification.cells import merger as make
@@ -213,6 +221,13 @@ def derive(raw: Mapping[str, Path], settings: CellDeriveSettings, outputs: Path,
     from rvbuild.tasks.classification.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def join(parts: Sequence[Mapping[str, Path]], settings: CellDeriveSettings, outputs: Path, progress: Progress) -> None:
+    """Write the cells of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
+    from rvbuild.tasks.classification.join import join as write
+
+    write(parts, outputs, progress)
 
 
 def arrays(raw: Mapping[str, Path], settings: CellDeriveSettings) -> dict[str, np.ndarray]:

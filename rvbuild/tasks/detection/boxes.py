@@ -4,6 +4,7 @@
 `boxes` (N, 4) float32 x0, y0, x1, y1 in pixels of their window, `scores` (N,) float32, `classes` (N,) uint8 class ids,
 `inside` (N,) bool, whether the centre lies on a pixel with data in the area of interest, and `offsets` (W + 1,) int64,
 where those of each window begin. The scene's grid is in the metadata.
+Boxes of several models (`merge.join`) are float64.
 
 `detections.json` is `{"grid", "score_thresh", "boxes": [[x0, y0, x1, y1, class id, score], …]}`: the merged boxes in
 pixels of the scene, to a thousandth, by falling score. Those below the threshold are there too: an average precision
@@ -13,6 +14,7 @@ needs them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -109,9 +111,28 @@ class BoxMerger:
         empty = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, bool))
         columns = [np.concatenate(arrays) for arrays in zip(empty, *self._parts, strict=True)]
         tensors = dict(zip(("boxes", "scores", "classes", "inside"), columns, strict=True))
-        tensors["windows"] = np.array(self._windows, dtype=np.int64).reshape(-1, 4)
-        tensors["offsets"] = np.cumsum([0, *(len(scores) for _, scores, *_ in self._parts)], dtype=np.int64)
-        save_file(tensors, self._path, metadata={"grid": json.dumps(self._grid.as_json())})
+        write_raw(self._path, self._grid, self._windows, [len(scores) for _, scores, *_ in self._parts], tensors)
+
+
+def write_raw(
+    path: Path, grid: Grid, windows: Sequence[Window], counts: Sequence[int], tensors: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write a `raw_boxes.safetensors`.
+
+    Parameters
+    ----------
+    path, grid
+        The file, and the grid of the scene.
+    windows, counts
+        The windows, and the number of boxes of each.
+    tensors
+        `boxes`, `scores`, `classes` and `inside` of all boxes, see the module.
+    """
+    placed = {
+        "windows": np.array(windows, dtype=np.int64).reshape(-1, 4),
+        "offsets": np.cumsum([0, *counts], dtype=np.int64),
+    }
+    save_file({**tensors, **placed}, path, metadata={"grid": json.dumps(grid.as_json())})
 
 
 def read_raw(path: Path) -> Raw:

@@ -8,17 +8,28 @@
    `merge_thresh` the best stays, see `rvbuild.geo.vector.boxes.nms`.
 4. Boxes whose centre lies on no data, or outside the area of interest, are left out.
 
+`join` merges the boxes of several models, each of another part of the scene, such as those of folds. The boxes of each
+model are merged by themselves, and count where their centre lies in its part. An object on the boundary of two parts
+may be found by both models: it is the merge of the whole scene that leaves one of them. The result has the form of a
+raw one, with a single window that is the scene.
+
 Scores decide nothing but the order: a threshold leaves out boxes of the result, and changes none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
+from rvbuild.errors import DataError
 from rvbuild.geo.vector.boxes import Boxes, Indices, areas, iou, nms, overlapping_pairs
 from rvbuild.geo.windows import Window
-from rvbuild.tasks.detection.boxes import DECIMALS, Detections, Raw
+from rvbuild.progress import Progress
+from rvbuild.tasks.detection.boxes import DECIMALS, RAW_BOXES, Detections, Raw, read_raw, write_raw
+from rvbuild.tasks.detection.settings import BoxDeriveSettings
 
 EDGE_PX = 2.0
 """A box that ends this near to an edge of its window touches it: detectors are not exact to the pixel."""
@@ -51,6 +62,34 @@ def merge(raw: Raw, merge_thresh: float, score_thresh: float) -> Detections:
     best = nms(boxes, scores, classes, merge_thresh)
     best = best[inside[best]]
     return Detections(raw.grid, score_thresh, boxes[best].astype(np.float64), classes[best], _shortest(scores[best]))
+
+
+def join(parts: Sequence[Mapping[str, Path]], settings: BoxDeriveSettings, outputs: Path, progress: Progress) -> None:
+    """Write the boxes of all parts as `raw_boxes.safetensors`; see `rvbuild.tasks.protocol.Task.join`."""
+    predict = settings["predict"]
+    progress.start("join folds", len(parts), "folds")
+    models = list[Detections]()
+    for part in parts:
+        path = part[RAW_BOXES]
+        models.append(merge(read_raw(path), predict["merge_thresh"], predict["score_thresh"]))
+        grid, other = models[0].grid, models[-1].grid
+        if (grid.height, grid.width) != (other.height, other.width):
+            raise DataError(f"{path}: the folds of a scene have different sizes; build the folds again")
+        progress.advance()
+    grid = models[0].grid
+    boxes = np.concatenate([each.boxes for each in models])
+    write_raw(
+        outputs / RAW_BOXES,
+        grid,
+        [Window(0, 0, grid.height, grid.width)],
+        [len(boxes)],
+        {
+            "boxes": boxes,  # float64: they are in pixels of the scene, to a thousandth
+            "scores": np.concatenate([each.scores for each in models]).astype(np.float32),
+            "classes": np.concatenate([each.classes for each in models]).astype(np.uint8),
+            "inside": np.ones(len(boxes), dtype=np.bool_),
+        },
+    )
 
 
 def _shortest(scores: NDArray[np.float64]) -> NDArray[np.float64]:

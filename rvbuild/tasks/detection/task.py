@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
@@ -184,18 +184,23 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.detection.model import objective as make
 
     return make(train, outputs, output_ids, class_counts)
 
 
+def placing(settings: BoxInferSettings) -> tuple[int, int]:
+    """Return the size and the stride of windows, in pixels."""
+    return settings["chip_px"], settings["predict"]["stride_px"]
+
+
 def windows(grid: Grid, aoi: Aoi | None, settings: BoxInferSettings) -> list[Window]:
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
-    grid_windows = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    grid_windows = sliding(grid.height, grid.width, *placing(settings))
     return [window for window in grid_windows if aoi is None or aoi.intersects(window)]
 
 
@@ -223,6 +228,10 @@ def averaged(predictions: Oriented, side_px: int) -> list[Detected]:
     return [fused([(orientation, chips[image]) for orientation, chips in turns], side_px) for image in images]
 
 
+def reduction(settings: BoxInferSettings) -> None:
+    """Return None: the merger needs all of a prediction."""
+
+
 def merger(grid: Grid, outputs: Path, settings: BoxInferSettings) -> Merger:
     """Return a merger of boxes of windows into `raw_boxes.safetensors`."""
     from rvbuild.tasks.detection.boxes import BoxMerger
@@ -235,6 +244,13 @@ def derive(raw: Mapping[str, Path], settings: BoxDeriveSettings, outputs: Path, 
     from rvbuild.tasks.detection.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def join(parts: Sequence[Mapping[str, Path]], settings: BoxDeriveSettings, outputs: Path, progress: Progress) -> None:
+    """Write the boxes of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
+    from rvbuild.tasks.detection.merge import join as write
+
+    write(parts, settings, outputs, progress)
 
 
 def arrays(raw: Mapping[str, Path], settings: BoxDeriveSettings) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from rvbuild.geo.windows import Window
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Sink = Callable[[int, int, Floats, Bools], None]
+Sink = Callable[[int, int, Any, Bools], None]
 
 BLOCK_PX = 1 << 18
 """The pixels that are finished at once between windows: the copies that this needs stay small."""
@@ -35,7 +36,17 @@ class Blender:
     width float32, whatever the height of the scene.
     """
 
-    def __init__(self, height: int, width: int, outputs: int, size: int, stride: int, blend: str, sink: Sink) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        outputs: int,
+        size: int,
+        stride: int,
+        blend: str,
+        sink: Sink,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
         """Prepare for a scene.
 
         Parameters
@@ -52,6 +63,8 @@ class Blender:
             Receives finished blocks, each pixel once: first row and column, probabilities (K, h, w) float32, and which
             pixels are predicted (h, w) bool. Probabilities where nothing is predicted are 0. Blocks come in bands of
             the same rows, from left to right, bands from top to bottom. The arrays are valid during the call.
+        dtype
+            Of what is blended; with "none" it need not be probabilities.
         """
         self._height, self._width, self._size, self._stride, self._sink = height, width, size, stride, sink
         self._kernel = cosine_weights(size) if blend == "cosine" else None
@@ -59,11 +72,11 @@ class Blender:
         weighted = blend != "none"
         # Rows from `_row`: of the window at hand, from column `_col`; and under all windows, from the earlier passes
         # right of it, for the next pass left of it.
-        self._work = _Sums(outputs, rows, cols, weighted)
-        self._carry = _Sums(outputs, max(0, rows - stride), width, weighted)
+        self._work = _Sums(outputs, rows, cols, weighted, dtype)
+        self._carry = _Sums(outputs, max(0, rows - stride), width, weighted, dtype)
         self._row = self._col = 0
 
-    def add(self, window: Window, probabilities: Floats, keep: Bools) -> None:
+    def add(self, window: Window, probabilities: npt.NDArray[Any], keep: Bools) -> None:
         """Blend one window in.
 
         Parameters
@@ -138,7 +151,7 @@ class Blender:
                 self._give(first, 0, self._carry, np.s_[first - done : first - done + within, :])
             if within < count:
                 if nothing is None:
-                    nothing = _Sums(len(self._carry.sums), block, self._width, False)
+                    nothing = _Sums(len(self._carry.sums), block, self._width, False, self._carry.sums.dtype)
                 self._give(first + within, 0, nothing, np.s_[: count - within, :])
         self._carry.shift_up(row - done)
         self._row, self._col = row, 0
@@ -155,15 +168,15 @@ class Blender:
             weights = source.weights[where]
             np.divide(sums, weights, out=sums, where=weights > 0)
         if not known.all():
-            np.copyto(sums, np.float32(0), where=~known)
+            np.copyto(sums, 0, where=~known)
         self._sink(row, col, sums, known)
 
 
 class _Sums:
     """Sums of probabilities (K, h, w), of weights (h, w) unless they are all 1, and what is predicted (h, w)."""
 
-    def __init__(self, outputs: int, height: int, width: int, weighted: bool) -> None:
-        self.sums = np.zeros((outputs, height, width), dtype=np.float32)
+    def __init__(self, outputs: int, height: int, width: int, weighted: bool, dtype: npt.DTypeLike) -> None:
+        self.sums: npt.NDArray[Any] = np.zeros((outputs, height, width), dtype=dtype)
         self.known = np.zeros((height, width), dtype=bool)
         self.weights = np.zeros((height, width), dtype=np.float32) if weighted else None
 

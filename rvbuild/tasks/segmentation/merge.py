@@ -51,21 +51,22 @@ class SegmentationMerger:
         self._rows: list[Labels] = []
         self._score_rows: list[npt.NDArray[np.generic]] = []
         """The finished blocks of rows that are not complete."""
-        self._blender = Blender(
-            grid.height,
-            grid.width,
-            len(trained),
-            settings["chip_px"],
-            predict["stride_px"],
-            predict["blend"],
-            self._write,
-        )
+        self._alone, size, stride = one_decides(settings), settings["chip_px"], predict["stride_px"]
+        if self._alone:
+            self._blender = Blender(grid.height, grid.width, 1, size, stride, "none", self._write_outputs, np.uint8)
+        else:
+            count, blend = len(trained), predict["blend"]
+            self._blender = Blender(grid.height, grid.width, count, size, stride, blend, self._write_scores)
 
-    def add(self, window: Window, prediction: Floats, valid: Bools) -> None:
+    def add(self, window: Window, prediction: Floats | Labels, valid: Bools) -> None:
         """Take the probabilities (K, H, W) float32 of a window and which of its pixels (H, W) count.
 
-        Windows come in row-major order and may overhang the scene; a window of which no pixel counts may be left out.
+        If `one_decides`, the prediction may also be what `outputs_of` returns. Windows come in row-major order and may
+        overhang the scene; a window of which no pixel counts may be left out.
         """
+        if self._alone:
+            outputs = outputs_of(cast("Floats", prediction)) if prediction.ndim > 2 else prediction
+            prediction = outputs[np.newaxis]
         self._blender.add(window, prediction, valid)
 
     def finish(self) -> None:
@@ -77,19 +78,30 @@ class SegmentationMerger:
             if writer is not None:
                 writer.close()
 
-    def _write(self, row: int, col: int, scores: Floats, known: Bools) -> None:
-        """Take a finished block, and write its rows when they are complete."""
+    def _write_outputs(self, row: int, col: int, outputs: Labels, known: Bools) -> None:
+        """Take a finished block of the positions of the most likely classes."""
+        ids = np.full(256, NODATA, dtype=np.uint8)
+        ids[: len(self._class_ids)] = self._class_ids
+        (output,) = outputs
+        if ((output == _NOT_FINITE) & known).any():
+            raise _not_finite(row, len(output))
+        labels = ids[output]
+        labels[~known] = NODATA
+        self._write(row, col, labels)
+
+    def _write_scores(self, row: int, col: int, scores: Floats, known: Bools) -> None:
+        """Take a finished block of probabilities."""
         best, output = most_likely(scores)
         if not np.isfinite(best).all():
-            raise ModelError(
-                f"the model gave values that are not finite for rows {row} to {row + len(best) - 1}; "
-                "expected probabilities. Its weights have probably diverged: train with a lower lr"
-            )
-        labels = np.where(known, self._class_ids[output], np.uint8(NODATA))
-        self._rows.append(labels)
+            raise _not_finite(row, len(best))
         if self._scores is not None:
             self._score_rows.append(self._scores.encode(scores, known))
-        if col + known.shape[1] < self._width:
+        self._write(row, col, np.where(known, self._class_ids[output], np.uint8(NODATA)))
+
+    def _write(self, row: int, col: int, labels: Labels) -> None:
+        """Take the labels of a finished block, and write its rows when they are complete."""
+        self._rows.append(labels)
+        if col + labels.shape[1] < self._width:
             return
         labels = np.concatenate(self._rows, axis=1)
         self._labels.write(row, labels)
@@ -97,6 +109,33 @@ class SegmentationMerger:
         if self._scores is not None:
             self._scores.write_encoded(row, np.concatenate(self._score_rows, axis=2), labels != NODATA)
             self._score_rows.clear()
+
+
+_NOT_FINITE = 255
+"""The position of the most likely class where the probabilities are not finite; there are at most 255 classes."""
+
+
+def one_decides(settings: SegmentationInferSettings) -> bool:
+    """Tell whether the class of each pixel is the most likely one of one window, and nothing else is asked for."""
+    predict = settings["predict"]
+    apart = predict["stride_px"] >= settings["chip_px"]
+    return not predict["scores"] and (predict["blend"] == "none" or (predict["blend"] == "mean" and apart))
+
+
+def outputs_of(scores: Floats) -> Labels:
+    """Return the position of the most likely class of each pixel, from probabilities (K, H, W)."""
+    best, output = most_likely(scores)
+    finite = np.isfinite(best)
+    if not finite.all():
+        output[~finite] = _NOT_FINITE
+    return output
+
+
+def _not_finite(row: int, count: int) -> ModelError:
+    return ModelError(
+        f"the model gave values that are not finite for rows {row} to {row + count - 1}; expected probabilities. Its "
+        "weights have probably diverged: train with a lower lr"
+    )
 
 
 def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:

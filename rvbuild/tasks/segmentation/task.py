@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.chips.geometry import orient as turned
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
@@ -98,10 +98,16 @@ def label_digest(source: LabelSource, window: Window) -> str | None:
 def class_counts(target: Target, n_classes: int) -> np.ndarray:
     """Return the pixels of each class id, `(n_classes,)` int64."""
     ids = target["labels"]
-    if n_classes <= _FEW_CLASSES:
-        return np.array([np.count_nonzero(ids == class_id) for class_id in range(n_classes)], dtype=np.int64)
-    counts: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
-    return counts.astype(np.int64)
+    if n_classes > _FEW_CLASSES:
+        histogram: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
+        return histogram.astype(np.int64)
+    counts, left = np.zeros(n_classes, dtype=np.int64), ids.size
+    for class_id in range(n_classes):
+        if not left:
+            break
+        counts[class_id] = np.count_nonzero(ids == class_id)
+        left -= int(counts[class_id])
+    return counts
 
 
 def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
@@ -128,18 +134,23 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.segmentation.model import objective as make
 
     return make(train, outputs, output_ids, class_counts)
 
 
+def placing(settings: SegmentationInferSettings) -> tuple[int, int]:
+    """Return the size and the stride of windows, in pixels."""
+    return settings["chip_px"], settings["predict"]["stride_px"]
+
+
 def windows(grid: Grid, aoi: Aoi | None, settings: SegmentationInferSettings) -> list[Window]:
     """Return the windows of the sliding grid that overlap the area of interest."""
     from rvbuild.geo.windows import sliding
 
-    grid_windows = sliding(grid.height, grid.width, settings["chip_px"], settings["predict"]["stride_px"])
+    grid_windows = sliding(grid.height, grid.width, *placing(settings))
     return [window for window in grid_windows if aoi is None or aoi.intersects(window)]
 
 
@@ -163,6 +174,13 @@ def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     return mean(turned_back(predictions))
 
 
+def reduction(settings: SegmentationInferSettings) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what chooses the most likely class of each pixel, if no other window counts and no scores are written."""
+    from rvbuild.tasks.segmentation.merge import one_decides, outputs_of
+
+    return outputs_of if one_decides(settings) else None
+
+
 def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:
     """Return a merger of windows into `raw_labels.tif`, and on request `scores.tif`."""
     from rvbuild.tasks.segmentation.merge import merger as make
@@ -175,6 +193,15 @@ def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, output
     from rvbuild.tasks.segmentation.outputs import derive as write
 
     write(raw, settings, outputs, progress)
+
+
+def join(
+    parts: Sequence[Mapping[str, Path]], settings: SegmentationDeriveSettings, outputs: Path, progress: Progress
+) -> None:
+    """Write the pixels of all parts as one raw result; see `rvbuild.tasks.protocol.Task.join`."""
+    from rvbuild.tasks.segmentation.join import join as write
+
+    write(parts, settings, outputs, progress)
 
 
 def arrays(raw: Mapping[str, Path], settings: SegmentationDeriveSettings) -> dict[str, np.ndarray]:

@@ -85,8 +85,8 @@ def _print(summary: Mapping[str, Any], made: Folds, folder: Path) -> None:
         echo(f"  {name:{width}}  {item['mean']:.4f}{deviation}  ({values})")
     root = made.project.workspace
     echo(f"  {(folder / 'folds.md').relative_to(root)}")
-    for path in sorted((folder / "maps").glob("*/labels.tif"))[:20]:
-        echo(f"  {path.relative_to(root)}")
+    for path in sorted((folder / "maps").glob("*"))[:20]:
+        echo(f"  {path.relative_to(root)}/")
     if made.soup is not None:
         echo(f"  cache/{made.soup.name}/bundle/{made.soup.title}.zip")
         metrics = _of_soup(made)
