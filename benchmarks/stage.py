@@ -137,7 +137,7 @@ def chips_of(
     """Return the files of a chip artifact."""
     settings = chip_settings(size_px, stride_px)
     settings["chip"]["store"] = store
-    outputs = run_stage("chip", {"image": [image], "labels": [labels]}, settings, folder)
+    outputs = run_stage("chip.stage", {"image": [image], "labels": [labels]}, settings, folder)
     return sorted(path for path in outputs.iterdir() if path.suffix in {".json", ".safetensors"})
 
 
@@ -150,7 +150,7 @@ def model_of(folder: Path, model: str, chip_px: int, **train: Any) -> list[Path]
     labels = write_raster(folder / "labels.tif", 4 * chip_px, 1, 2)
     chips = chips_of(folder / "chips", image, labels, chip_px, 2 * chip_px)
     inputs = {"chips/train/bench": chips, "stats": [stats_of(folder / "stats", image)]}
-    outputs = run_stage("train", inputs, train_settings(model, chip_px, **train), folder / "model")
+    outputs = run_stage("train.stage", inputs, train_settings(model, chip_px, **train), folder / "model")
     return [outputs / "model.safetensors", outputs / "model.json"]
 
 
@@ -206,6 +206,6 @@ def as_trained(model_files: Sequence[Path]) -> Any:
 
 def stats_of(folder: Path, image: Path) -> Path:
     """Return the stats.json of one image."""
-    single = run_stage("analyze", {"image": [image]}, analyze_settings(), folder / "one")
-    merged = run_stage("analyze_merge", {"stats/bench": [single / "stats.json"]}, {}, folder / "merged")
+    single = run_stage("analyze.scene", {"image": [image]}, analyze_settings(), folder / "one")
+    merged = run_stage("analyze.merge", {"stats/bench": [single / "stats.json"]}, {}, folder / "merged")
     return merged / "stats.json"

@@ -20,6 +20,9 @@ RUN = "rvbuild.stages.bundle.write:run"
 CODE = ("rvbuild.stages.bundle.write",)
 WRITES = ("bundle.zip",)
 
+WITH_ONNX = 2
+"""The version of what bundles with ONNX hold besides: others stay when it is raised."""
+
 
 def settings(project: Project) -> BundleSettings[PredictSettings]:
     """Return the settings of a prediction with the bundle."""
@@ -77,6 +80,7 @@ def about(project: Project) -> PortableSettings:
     pretrained = train["pretrained"]
     splits = Counter(scene.split for scene in project.scenes)
     portable: PortableSettings = {
+        "version": WITH_ONNX,
         "splits": {split: splits[split] for split in ("train", "validation", "test") if splits[split]},
         "start": given if isinstance(pretrained, str) else "torchvision" if pretrained else "random",
         "select": train["select"],

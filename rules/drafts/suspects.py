@@ -23,7 +23,6 @@ from rvbuild.rules.common import (
     name,
     packages,
     resolve,
-    scores,
     seed,
 )
 from rvbuild.rules.drafts.features import features
@@ -32,7 +31,7 @@ from rvbuild.rules.drafts.sums import summed, totals
 if TYPE_CHECKING:
     from rvbuild.stages.review.settings import ReviewedScene, SuspectsSettings
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.review.suspects:run"
 CODE = ("rvbuild.stages.review.suspects", "{task}")
 WRITES = ("suspects.json",)
@@ -56,10 +55,11 @@ def _model_scores(project: Project, scene: Scene) -> Source | Product | None:
     Those of the map by folds, where there is one; else those of the trained model, which has not learned from
     validation and test scenes.
     """
-    path = resolve(project, folder(project, *OF_MAPS, scene.base, "scores.tif"))
+    file = SPECS[project.task].reviewed
+    path = resolve(project, folder(project, *OF_MAPS, scene.base, file))
     if path.is_file():
         return Source("scores", (path,))
-    return scores(project, scene) if scene.split != "train" else None
+    return Product("scores", name("infer", project.name, scene.id), (file,)) if scene.split != "train" else None
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

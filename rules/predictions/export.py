@@ -11,7 +11,7 @@ from rvbuild.rules.infer import engine, engine_packages, model, trained
 if TYPE_CHECKING:
     from rvbuild.stages.export import ExportSettings
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.export:run"
 CODE = ("rvbuild.stages.export", "{task}", "rvbuild.learn.*")
 WRITES = ("model.onnx",)

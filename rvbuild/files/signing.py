@@ -21,11 +21,18 @@ from rvbuild.errors import UsageError
 SIGNATURE = "signature"
 _KEY_BYTES = 32
 _LEAST_LETTERS = 16
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def signed(data: Mapping[str, Any], key: bytes) -> dict[str, Any]:
     """Return `data` with a signature, which replaces an earlier one."""
     return {**data, SIGNATURE: _signature(data, key)}
+
+
+def signed_text(data: Mapping[str, Any], key: bytes) -> bytes:
+    """Return `signed(data, key)` as JSON, which is encoded once; `data` is not empty and has no signature."""
+    text = _encode(data).encode()
+    return text[:-1] + f',"{SIGNATURE}":"{_signature_of(text, key)}"}}'.encode()
 
 
 def is_signed(data: Mapping[str, Any], key: bytes) -> bool:
@@ -40,11 +47,14 @@ def is_signed(data: Mapping[str, Any], key: bytes) -> bool:
 
 
 def _signature(data: Mapping[str, Any], key: bytes) -> str:
+    unsigned = {name: value for name, value in data.items() if name != SIGNATURE}
+    return _signature_of(_encode(unsigned).encode(), key)
+
+
+def _signature_of(text: bytes, key: bytes) -> str:
     import hashlib  # imported late: most runs have nothing to sign
     import hmac
 
-    unsigned = {name: value for name, value in data.items() if name != SIGNATURE}
-    text = json.dumps(unsigned, sort_keys=True, separators=(",", ":")).encode()
     return "hmac-sha256:" + hmac.new(key, text, hashlib.sha256).hexdigest()
 
 

@@ -36,6 +36,7 @@ from rvbuild.stages.augmented import Augmented
 from rvbuild.stages.engines.exported import load_exported
 from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.predictor import Predictor, load_predictor
+from rvbuild.stages.reduced import reduced
 from rvbuild.stages.threads.block_cache import block_cache
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
@@ -71,8 +72,8 @@ class _Read(NamedTuple):
 
     window: Window
     image: npt.NDArray[Any]
-    valid: npt.NDArray[np.bool_]
-    """Both (C, chip_px, chip_px)."""
+    valid: npt.NDArray[np.bool_] | None
+    """Both (C, chip_px, chip_px); None: every value is valid."""
     seen: npt.NDArray[np.bool_]
     """(H, W) at the size of the window: where any band is valid."""
 
@@ -189,6 +190,7 @@ def infer_image(
     task, predict = tasks.get(settings["task"]), settings["predict"]
     if tta := predict.get("tta"):
         predictor = Augmented(predictor, tta)
+    predictor = reduced(predictor, task.reduction(settings))
     with open_source() as source:
         _require_like_training(source, predictor.info, channels)
         grid, top = source.grid, 0
@@ -220,8 +222,8 @@ def infer_image(
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
         for batch in _batches(_to_predict(reads, area, progress), predict["batch_size"], rows):
             images = np.stack([ready.read.image for ready in batch])
-            valid = np.stack([ready.read.valid for ready in batch])
-            predictions = predictor(images, None if valid.all() else valid)
+            valid = _stacked([ready.read for ready in batch])
+            predictions = predictor(images, valid)
             places = [ready.read.window._replace(row=ready.read.window.row - top) for ready in batch]
             behind.call(_merge, merger, list(zip(places, (ready.keep for ready in batch), strict=True)), predictions)
             progress.advance(len(batch))
@@ -236,11 +238,20 @@ def _merge(merger: Merger, windows: Sequence[tuple[Window, npt.NDArray[np.bool_]
 
 
 def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
-    image, valid = source.read(window)
-    seen: npt.NDArray[np.bool_] = np.logical_or.reduce(valid)
+    image, valid = source.read_data(window)
+    seen: npt.NDArray[np.bool_]
+    seen = np.ones(image.shape[1:], dtype=bool) if valid is None else np.logical_or.reduce(valid)
     if (window.height, window.width) != (size_px, size_px):
         image, valid = resample(image, valid, size_px)
     return _Read(window, image, valid, seen)
+
+
+def _stacked(reads: Sequence[_Read]) -> npt.NDArray[np.bool_] | None:
+    """Return the validity of a batch, (N, C, H, W); None if every value is valid."""
+    if all(read.valid is None for read in reads):
+        return None
+    valid = [np.ones(read.image.shape, dtype=bool) if read.valid is None else read.valid for read in reads]
+    return np.stack(valid)
 
 
 def _to_predict(reads: Iterable[_Read], aoi: Area | None, progress: Progress) -> Iterator[_Ready]:

@@ -25,7 +25,8 @@ class Merger(Protocol):
         window
             May overhang the scene. Windows come in row-major order.
         prediction
-            One element of what `Task.forward` returned; for segmentation `(K, H, W)` float32 probabilities.
+            One element of what `Task.forward` returned; for segmentation `(K, H, W)` float32 probabilities. Or what
+            `Task.reduction` keeps of it.
         valid
             `(H, W)` bool, at the size of the window: pixels with data, inside the scene and the area of interest.
         """

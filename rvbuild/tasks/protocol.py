@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.settings.chip import ChipSettings
@@ -188,7 +188,7 @@ class Task(Augmentable, Protocol):
 
     def objective(
         self, train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-    ) -> Objective:
+    ) -> PartObjective:
         """Return the objective of a training.
 
         Parameters
@@ -246,6 +246,12 @@ class Task(Augmentable, Protocol):
             to be in memory.
         side_px
             The side of the images.
+        """
+
+    def reduction(self, settings: InferSettings) -> Callable[[Any], Any] | None:
+        """Return what keeps of a prediction all that the merger needs by the infer stage's settings; None: all of it.
+
+        It is called where predictions are made, before they are copied, and its result lies in memory of its own.
         """
 
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:

@@ -163,6 +163,19 @@ def test_maps_of_cells_and_of_boxes_take_each_place_from_its_fold(other_task: Sp
             assert max(map(len, of_folds)) < len(found) <= sum(map(len, of_folds))
 
 
+def test_a_review_of_cells_takes_their_maps(other_task: Space, tmp_path: Path) -> None:
+    if not (other_task.root / "cache/p/folds/maps/a/cells.json").exists():
+        pytest.skip("boxes have no scores of places")
+    shutil.copytree(other_task.root, tmp_path / "ws", symlinks=True)
+    space = Space(tmp_path / "ws")
+    space.project.write_text(space.project.read_text() + "\n[review]\nmodel = true\n\n[draft]\nblock_px = 32\n")
+    result = space.rvbuild("review")
+    assert result.status == 0, result.err
+    (space.root / "cache/p/folds/maps/a/cells.json").unlink()
+    changed = space.rvbuild("why", "suspects")
+    assert "scores/a.train no longer read: cache/p/folds/maps/a/cells.json" in changed.out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sqlite3
@@ -16,11 +17,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import safetensors.torch
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rvbuild.engine.store.state import State
 from rvbuild.engine.store.store import Store
+from rvbuild.learn.models import build
 
 from .conftest import Result, Space, write_image, write_labels
 from .projects import PROJECTS, write_project
@@ -30,6 +34,8 @@ AREA = (
     '{"type": "Polygon", "coordinates": [[[500002, 5799998], [500030, 5799998], [500030, 5799970], [500002, 5799970]]]}'
 )
 
+CNN = 'model = "cnn"\nmodel_args = { width = 4, depth = 2 }\n'
+
 #: By task: settings that are put in place of the first of them in the project file.
 TABLES = {
     "segmentation": {
@@ -38,7 +44,8 @@ TABLES = {
             "epochs = 2",
             "epochs = 1",
             'epochs = 2\nclass_weights = "balanced"\nwarmup_epochs = 0.5\nloss = { cross_entropy = 1, dice = 0.5 }',
-            'epochs = 2\nschedule = "constant"\nema = 0.9\naccumulate = 2\naugment = ["crop", "cutmix"]',
+            'epochs = 2\nschedule = "constant"\nema = 0.9\naccumulate = 2\nshards = 2\nthreads = 2\n'
+            'augment = ["crop", "cutmix"]',
         ],
         "predict": [
             "stride_px = 16",
@@ -50,9 +57,11 @@ TABLES = {
     "cells": {
         "chip": ["cell_px = 15 }", 'cell_px = 15, rule = "ioa" }', "cell_px = 20 }"],
         "train": [
-            "epochs = 2",
-            "epochs = 1",
-            'epochs = 2\nclass_weights = "balanced"\naugment = ["mixup", "noise"]\nencoder_lr = 0.1',
+            CNN + "epochs = 2",
+            CNN + "epochs = 1",
+            CNN + 'epochs = 2\nclass_weights = "balanced"\naugment = ["mixup", "noise"]\nencoder_lr = 0.1',
+            'model = "shufflenet_v2_x0_5"\npretrained = "data/weights.safetensors"\nepochs = 1\nfreeze = 1\n'
+            'bands = { b = 0, r = 2 }\nweights_bands = ["r", "g", "b"]',
         ],
         "predict": [
             "lr = 1e-2",
@@ -88,6 +97,14 @@ def unstored(text: str) -> str:
     return text.replace("[chip]\n", "[chip]\nstore = false\n")
 
 
+@functools.cache
+def weights() -> bytes:
+    """Return the weights of a network for three bands, as another training would have left them."""
+    torch.manual_seed(0)
+    network = build("chip_classification", "shufflenet_v2_x0_5", bands=3, outputs=2, args={}, pretrained=False)
+    return safetensors.torch.save(network.state_dict())
+
+
 def write(space: Space, task: str, state: dict[str, int]) -> None:
     """Write the workspace that `state` describes."""
     for path in space.project.parent.glob("*.toml"):
@@ -110,6 +127,8 @@ def write(space: Space, task: str, state: dict[str, int]) -> None:
     (space.root / "data/area.geojson").write_text(f'{{"type": "FeatureCollection", {crs}, "features": [{ring}]}}')
     write_labels(space.root / "data/a.geojson", LABELS[state["labels"]], indent=state["indent"] or None)
     write_image(space.root / "data/b.tif", LABELS[0], seed=state["image"])
+    if "weights.safetensors" in text:
+        (space.root / "data/weights.safetensors").write_bytes(weights())
 
 
 #: What `write` writes the workspace from.

@@ -476,3 +476,29 @@ def test_a_block_that_does_not_fit_into_memory_is_refused(tmp_path: Path, monkey
     monkeypatch.setattr(budget, "memory_bytes", lambda: 16_000_000)
     with pytest.raises(DataError, match=r"a block of 2048 x 4096 px, .* needs about 17 MB .* 16 MB is available.*COG"):
         open_dataset(path)
+
+
+def test_no_mask_is_made_where_all_is_valid(tmp_path: Path, write_raster: Write) -> None:
+    plain = write_raster(tmp_path / "plain.tif", noise(2, 20, 20))
+    pixels = noise(2, 20, 20)
+    pixels[1, 3, 4] = 0
+    sparse = write_raster(tmp_path / "sparse.tif", pixels, nodata=0)
+    for path, windows in ((plain, (Window(0, 0, 20, 20),)), (sparse, (Window(5, 5, 10, 10), Window(0, 5, 9, 9)))):
+        with open_image([path]) as source:
+            for window in windows:
+                image, valid = source.read_data(window)
+                assert valid is None
+                np.testing.assert_array_equal(image, source.read(window)[0])
+                assert source.read(window)[1].all()
+
+
+@pytest.mark.parametrize("window", [Window(0, 0, 20, 20), Window(15, -3, 10, 10), Window(40, 40, 4, 4)])
+def test_a_mask_is_that_of_read(tmp_path: Path, write_raster: Write, window: Window) -> None:
+    pixels = noise(2, 20, 20)
+    pixels[1, 3, 4] = 0
+    with open_image([write_raster(tmp_path / "image.tif", pixels, nodata=0)]) as source:
+        image, valid = source.read_data(window)
+        assert valid is not None
+        for one, other in zip((image, valid), source.read(window), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert (image[~valid] == 0).all()

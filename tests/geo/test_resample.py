@@ -54,3 +54,10 @@ def test_the_same_size_changes_nothing() -> None:
     resampled, known = resample(image, valid, 9)
     assert (known == valid).all()
     assert (resampled == np.where(valid, image, 0)).all()
+
+
+def test_no_mask_means_that_all_is_valid() -> None:
+    image = np.random.default_rng(1).integers(0, 255, (2, 9, 9)).astype(np.uint8)
+    resampled, known = resample(image, None, 14)
+    assert known is None
+    np.testing.assert_array_equal(resampled, resample(image, all_valid(image), 14)[0])

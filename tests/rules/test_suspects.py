@@ -33,7 +33,10 @@ model = {model}
 
 
 def roles(path: Path, model: str, predict: str = "", task: str = "semantic_segmentation") -> set[str]:
-    path.write_text(PROJECT.format(model=model, predict=predict, task=task))
+    content = PROJECT.format(model=model, predict=predict, task=task)
+    if task == "chip_classification":
+        content = content.replace('class = "barn"', 'class = "barn", cell_px = 8')
+    path.write_text(content)
     (artifact,) = suspects.artifacts(load(path), "")
     return {source.role for source in artifact.inputs}
 
@@ -47,6 +50,10 @@ def test_scenes_with_labels_are_reviewed_by_models_that_have_not_seen_them(path:
     every = {"sums/a", "features/a", "labels/a", "features/b", "labels/b"}
     assert roles(path, "false", 'scores = "uint8"') == every
     assert roles(path, "true", 'scores = "uint8"') == {*every, "scores/b"}
+
+
+def test_the_cells_of_a_model_have_scores_in_any_case(path: Path) -> None:
+    assert "scores/b" in roles(path, "true", task="chip_classification")
 
 
 @pytest.mark.parametrize(

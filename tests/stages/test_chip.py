@@ -14,6 +14,7 @@ from rvbuild.geo.windows import sliding
 from rvbuild.learn.chips.dataset import Chips
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.progress import Silent
+from rvbuild.stages.chip import cut as cutting
 from rvbuild.stages.chip import stage as chip
 from rvbuild.tasks.segmentation import task as task
 from tests.stages.sample_scenes import (
@@ -294,3 +295,20 @@ def test_inputs_are_only_read(scene: Scene) -> None:
     after = {path.name: path.read_bytes() for path in scene.folder.iterdir() if path != cut.folder}
     assert after == before
     assert len(CLASSES) == 3
+
+
+@pytest.mark.parametrize("profile", [{}, {"nodata": 7}])
+def test_one_core_cuts_the_same_chips_with_what_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: dict[str, Any]
+) -> None:
+    scene = Scene(tmp_path, image_array(HEIGHT, WIDTH), label_array(HEIGHT, WIDTH), **profile)
+    results = []
+    for count in (2, 1):
+        monkeypatch.setattr(cutting, "cores", lambda count=count: count)
+        opened: list[object] = []
+        real = cutting.open_scene_image
+        monkeypatch.setattr(cutting, "open_scene_image", lambda *args, real=real, o=opened: o.append(0) or real(*args))
+        results.append(digests(scene.cut().folder))
+        monkeypatch.setattr(cutting, "open_scene_image", real)
+        assert bool(opened) == (count > 1)
+    assert results[0] == results[1]

@@ -24,6 +24,7 @@ from rvbuild.stages.engines import exported
 from rvbuild.stages.engines.exported import ExportedNetwork, is_installed, load_exported
 from rvbuild.stages.names import EXPORTED_ENGINES
 from rvbuild.tasks import get
+from rvbuild.tasks.segmentation.merge import outputs_of
 from tests.stages.sample_scenes import empty, predict_settings, write_raster
 from tests.stages.test_without_torch import SCENE, TASKS, make_bundle
 
@@ -112,6 +113,20 @@ def test_neither_threads_nor_batches_change_a_bit(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_predictions_stay_as_they_are_when_the_engine_computes_the_next(
+    engine: Any, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, valid = chips("semantic_segmentation", 5)
+    network = opened(bundles["semantic_segmentation"], engine, 1, monkeypatch)
+    first, reduced = network(images[:1], valid[:1]), network.reduced(outputs_of)(images[:1], valid[:1])
+    before = first[0].copy()
+    assert (reduced[0] == before.argmax(axis=0)).all() and len(np.unique(reduced[0])) == 2
+    after = network(images[4:], valid[4:])
+    assert (first[0] == before).all() and (after[0] != before).any()
+    assert (reduced[0] == before.argmax(axis=0)).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_what_an_engine_cannot_open_is_told_in_one_line(engine: Any, bundles: dict[str, Path], tmp_path: Path) -> None:
     folder = bundles["semantic_segmentation"]
     info = read_info(folder / DESCRIPTION)
@@ -176,6 +191,34 @@ def test_openvino_is_imported_without_what_reports_its_use(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+SIGNALLED = """
+import gc, signal, sys
+from pathlib import Path
+from rvbuild.learn.model_files import read_info
+from rvbuild.stages.engines.exported import load_exported
+network, model, engine = sys.argv[1:]
+handled = []
+signal.signal(signal.SIGALRM, lambda *_: handled.append(True))
+first = load_exported(Path(network), read_info(Path(model)), engine)
+second = load_exported(Path(network), read_info(Path(model)), engine)
+del first
+gc.collect()
+del second
+gc.collect()
+signal.raise_signal(signal.SIGALRM)
+assert handled
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_process_handles_signals_after_networks_are_gone(engine: Any, bundles: dict[str, Path]) -> None:
+    """OpenVINO's plugin would leave a stack for signals that is not there any more: any signal was the end."""
+    folder = bundles["semantic_segmentation"]
+    words = [str(folder / "model.onnx"), str(folder / DESCRIPTION), engine]
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 INFER = """

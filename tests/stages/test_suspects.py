@@ -15,12 +15,15 @@ import shapely
 from affine import Affine
 
 from rvbuild.errors import DataError
+from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Silent
 from rvbuild.review.shapes import area_of
 from rvbuild.review.suspect import Suspect, read_suspects
 from rvbuild.stages.draft import features, sums
 from rvbuild.stages.review import maps, suspects
+from rvbuild.tasks.classification.cells import no_cells, write_cells
+from rvbuild.tasks.pixel_scores import open_scores
 from tests.stages.sample_scenes import write_aoi, write_raster
 
 SIDE, STEP = 480, 48
@@ -247,9 +250,23 @@ def test_scores_of_a_trained_model_count_where_there_are_some(tmp_path: Path) ->
     path = write_raster(tmp_path / "scores.tif", scores, nodata=float("nan"))
     with rasterio.open(path, "r+") as file:
         file.descriptions = ("pond", "barn")
-    odds = maps._trained(path, Window(0, 0, 8, 12), 4, CLASSES)
+    odds = maps._trained(open_scores(path, CLASSES), Window(0, 0, 8, 12), 4, 4)
     assert odds.shape == (4, 2, 3)
     assert np.allclose(odds[0, :, :2], np.log(3))
     assert np.allclose(odds[1, :, :2], -np.log(3))
     assert np.isnan(odds[:2, :, 2]).all()
     assert np.isnan(odds[2:]).all()
+
+
+def test_pixels_have_the_scores_of_their_cell(tmp_path: Path) -> None:
+    grid = Grid(8, 12, Affine.identity(), None)
+    cells = no_cells(grid, 5, [0, 1])
+    cells.scores[:, :2] = (0.75, 0.25)
+    cells.scores[0, 0] = (0.5, 0.5)
+    write_cells(tmp_path / "cells.json", cells)
+    scores = open_scores(tmp_path / "cells.json", CLASSES)
+    assert scores(Window(2, 3, 4, 4))[0].tolist() == [[0.5, 0.5, 0.75, 0.75]] * 3 + [[0.75] * 4]
+    odds = maps._trained(scores, Window(0, 0, 8, 12), 4, 4)
+    assert odds[0, 0, 0] == 0 and np.isnan(odds[:, :, 2]).all() and np.isnan(odds[2:]).all()
+    share = (15 * 0.75 + 0.5) / 16  # one pixel of this place is of the first cell
+    assert np.allclose(odds[:2, 1, 1], [np.log(share / (1 - share)), np.log((1 - share) / share)])

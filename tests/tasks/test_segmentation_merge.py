@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from rvbuild.errors import ModelError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import sliding
-from rvbuild.tasks.segmentation.merge import merger, most_likely
+from rvbuild.tasks.segmentation.merge import merger, most_likely, one_decides, outputs_of
 from tests.stages.sample_scenes import CRS, TRANSFORM, predict_settings
 
 GRID = Grid(20, 26, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))
@@ -95,6 +95,48 @@ def test_scores_that_are_not_numbers_are_an_error(tmp_path: Path, scores: np.nda
     scores[1, 3, 3] = np.nan
     with pytest.raises(ModelError, match="not finite for rows 0 to"):
         merge(tmp_path, scores, everything())
+
+
+@pytest.mark.parametrize(("blend", "stride"), [("none", 5), ("none", 8), ("none", 16), ("mean", 16)])
+def test_one_window_decides_what_blending_would_give(tmp_path: Path, blend: str, stride: int) -> None:
+    random = np.random.default_rng(1)
+    windows = list(sliding(GRID.height, GRID.width, 16, stride))
+    # Often equal, and what no data hide need not be numbers.
+    predictions = [random.integers(0, 3, (2, 16, 16)).astype(np.float32) / 2 for _ in windows]
+    keeps = [random.random((16, 16)) > 0.3 for _ in windows]
+    for prediction, keep in zip(predictions, keeps, strict=True):
+        prediction[:, ~keep & (random.random((16, 16)) > 0.5)] = np.nan
+
+    def labels(folder: str, reduce: Any, scores: Any) -> np.ndarray:
+        (tmp_path / folder).mkdir()
+        target = merger(GRID, tmp_path / folder, predict_settings(blend=blend, stride_px=stride, scores=scores))
+        for window, prediction, keep in zip(windows, predictions, keeps, strict=True):
+            target.add(window, reduce(prediction), keep)
+        target.finish()
+        with rasterio.open(tmp_path / folder / "raw_labels.tif") as file:
+            ids: np.ndarray = file.read(1)
+        return ids
+
+    expected = labels("scores", lambda prediction: prediction, "float32")
+    assert set(np.unique(expected)) == {0, 1, 255}
+    assert (labels("whole", lambda prediction: prediction, False) == expected).all()
+    assert (labels("reduced", outputs_of, False) == expected).all()
+
+
+def test_a_window_does_not_decide_alone_if_others_or_scores_count() -> None:
+    assert not one_decides(predict_settings(blend="mean", stride_px=15))
+    assert not one_decides(predict_settings(blend="cosine", stride_px=16))
+    assert not one_decides(predict_settings(blend="none", stride_px=16, scores="uint8"))
+
+
+@pytest.mark.parametrize("reduce", [outputs_of, lambda prediction: prediction])
+def test_one_window_whose_scores_are_not_numbers_is_an_error(tmp_path: Path, reduce: Any) -> None:
+    target = merger(GRID, tmp_path, predict_settings(blend="none", stride_px=16))
+    prediction = np.full((2, 16, 16), 0.5, dtype=np.float32)
+    prediction[1, 3, 3] = np.nan
+    target.add(next(iter(sliding(GRID.height, GRID.width, 16, 16))), reduce(prediction), np.ones((16, 16), dtype=bool))
+    with pytest.raises(ModelError, match="not finite for rows 0 to"):
+        target.finish()
 
 
 @given(arrays.arrays(np.float32, (4, 3, 5), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])))

@@ -8,7 +8,7 @@ task is up to date.
 from __future__ import annotations
 
 import contextlib
-import functools
+import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -49,7 +49,7 @@ def task_dicts(
             "basename": basename,
             "name": rest,
             "task_dep": [need for need in artifact.needs() if need in names],
-            "uptodate": [functools.partial(_is_fresh, builder, artifact.name)],
+            "uptodate": [_IsFresh(builder, artifact.name)],
             "actions": [(_perform, [builder, artifact.name])],
             "targets": list(targets.get(artifact.name, ())),
             "clean": [(clean, [artifact.name])],
@@ -77,8 +77,18 @@ def _title(task: Any) -> str:
     return str(task.name)
 
 
-def _is_fresh(builder: Callable[[], Builder], name: str, task: Any, values: Any) -> bool:
-    return builder().is_fresh(name)
+class _IsFresh:
+    """Tells doit whether an artifact is up to date."""
+
+    # doit asks for this for every task, and computing it takes as long as the rest of its work.
+    __signature__ = inspect.Signature()
+
+    def __init__(self, builder: Callable[[], Builder], name: str) -> None:
+        self._builder = builder
+        self._name = name
+
+    def __call__(self) -> bool:
+        return self._builder().is_fresh(self._name)
 
 
 def _perform(builder: Callable[[], Builder], name: str) -> Any:
@@ -88,6 +98,9 @@ def _perform(builder: Callable[[], Builder], name: str) -> Any:
         return True
     outcome = builder().outcomes.get(name)
     return TaskFailed(outcome.message if outcome else "interrupted")
+
+
+_perform.__signature__ = inspect.signature(_perform)  # type: ignore[attr-defined] # as in `_IsFresh`
 
 
 class _Quiet:

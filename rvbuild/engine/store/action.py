@@ -11,7 +11,7 @@ from typing import Any
 
 from rvbuild.engine.keys.artifact import digest
 from rvbuild.engine.store import inside
-from rvbuild.files.signing import SIGNATURE, is_signed, signed
+from rvbuild.files.signing import SIGNATURE, is_signed, signed_text
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 #: Maximum size of a record; that of a project with 100 000 scenes has about 10 MB.
@@ -68,8 +68,8 @@ class Action:
         if sha256 is not None:
             data["sha256"] = dict(sha256)
         if key is not None:
-            data = signed(data, key)
-        elif checked:
+            return signed_text(data, key)
+        if checked:
             data[SIGNATURE] = _check(data)
         return json.dumps(data, sort_keys=True).encode()
 

@@ -40,17 +40,18 @@ def put(copy: Path, digest: str, cache: Path, path: str, scratch: Path, is_linke
     """Move `copy`, a complete copy of the content `digest`, to `path` in a cache; what is in the way, to `scratch`."""
     try:
         try:
-            inside.move(copy, cache, path)
+            status = inside.move(copy, cache, path)
         except (StoreError, IsADirectoryError):
             if not inside.make_way(cache, path, scratch):
                 raise
-            inside.move(copy, cache, path)
+            status = inside.move(copy, cache, path)
+    except FileNotFoundError:
+        raise StoreError(
+            f"{cache / path}: vanished while it was being written; is another program cleaning the cache?"
+        ) from None
     except BaseException:
         copy.unlink(missing_ok=True)
         raise
-    status = inside.stat_file(cache, path)
-    if status is None:
-        raise StoreError(f"{cache / path}: vanished while it was being written; is another program cleaning the cache?")
     ctime_ns = None if is_linked else status.st_ctime_ns
     return Output(f"cache/{path}", digest, status.st_size, status.st_mtime_ns, status.st_ino, ctime_ns)
 

@@ -18,21 +18,21 @@ _DELAY_S = 5.0
 
 
 class Later:
-    """The files and directories of the store at `root` that are not durable yet.
+    """The files of the store at `root` that are not durable yet.
 
     Methods may be called from any thread.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._paths: set[Path] = set()
+        self._paths: set[str] = set()
         self._timer: threading.Timer | None = None
         self._error: OSError | None = None
         self._adding = threading.Lock()
         self._syncing = threading.Lock()
 
-    def add(self, paths: Iterable[Path]) -> None:
-        """Make `paths` durable within seconds, or at the next `settle`."""
+    def add(self, paths: Iterable[str]) -> None:
+        """Make files, whose `paths` are relative to the store, durable within seconds, or at the next `settle`."""
         with self._adding:
             self._paths.update(paths)
             if self._timer is None and self._paths:
@@ -68,7 +68,9 @@ class Later:
                 return
             try:
                 if not sync_around(self._root):
-                    sync_all({path for path in paths if path.exists()})  # gc may have removed some
+                    files = {self._root / path for path in paths}
+                    places = files | {path.parent for path in files}
+                    sync_all({path for path in places if path.exists()})  # gc may have removed some
             except OSError as error:
                 with self._adding:
                     self._error = error

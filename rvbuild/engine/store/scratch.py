@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import threading
@@ -28,10 +29,11 @@ class Scratch:
         self._end: weakref.finalize[..., Scratch] | None = None
         self._starting = threading.Lock()
         self._spares = Spares()
+        self._numbers = itertools.count()
 
     def temporary(self) -> Path:
         """Return a new unique path in `tmp`; call `release` when it is no longer needed."""
-        return self.root / "tmp" / f"{self._alive()}-{uuid.uuid4().hex}"
+        return self.root / f"tmp/{self._alive()}-{next(self._numbers)}"
 
     def release(self, path: Path) -> None:
         """Remove the file or directory at `path`, from `temporary`, if it still exists."""
@@ -105,7 +107,7 @@ class Scratch:
 
     def building(self, key: str, wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of `key` (or of a trajectory); `wait` is called while another process builds it."""
-        return self._spares.held(self.root / "locks" / key, self.temporary(), wait)
+        return self._spares.held(self.root / f"locks/{key}", self.temporary(), wait)
 
 
 class _HeldError(Exception):

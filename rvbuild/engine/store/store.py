@@ -129,13 +129,12 @@ class Store(Scratch):
                 path.unlink()
             else:
                 inside.move(path, self.root, _object(digest))
-        contents = [self.object(digest) for digest in staged.values()]
+        contents = [_object(digest) for digest in staged.values()]
         if is_dear:
-            self.record(action, {path.parent for path in contents})
+            self.record(action, {(self.root / path).parent for path in contents})
             return
         self.record(action, durable=False)
-        record = self.action_file(action.key)
-        self._later.add([*contents, *{path.parent for path in contents}, record, record.parent])
+        self._later.add([*contents, _action(action.key)])
 
     def take(self, staged: Path, digest: str) -> None:
         """Move the file `staged`, whose digest is `digest`, into the store."""
@@ -149,15 +148,21 @@ class Store(Scratch):
 
     def holds(self, digest: str, size: int) -> bool:
         """Tell whether the store holds an intact content `digest`."""
+        if not self._is_there(_object(digest)):
+            return False
         try:
             with inside.reading(self.root, _object(digest)) as file:
                 return os.fstat(file).st_size == size and hash_open(file) == digest
         except FileNotFoundError:
             return False
 
+    def _is_there(self, path: str) -> bool:
+        """Tell whether there may be a file at `path`, which takes less time than opening it."""
+        return os.path.lexists(f"{self.root}/{path}")
+
     def has(self, digest: str, size: int) -> bool:
         """Tell whether the store holds a content `digest` of this size; `place` verifies it."""
-        status = signature(self.object(digest))
+        status = signature(f"{self.root}/{_object(digest)}")
         return status is not None and status.size == size
 
     def quarantine(self, digest: str) -> None:
@@ -213,11 +218,17 @@ class Store(Scratch):
 
     def action(self, key: str) -> Action | None:
         """Return the result of `key`, or None if it was never built or its record cannot be read."""
+        if not self.knows(key):
+            return None
         try:
             text = inside.read(self.root, _action(key), MOST_RECORD_BYTES)
             return Action.decoded(text, key, self._secret)
         except (OSError, ValueError, StoreError):
             return None
+
+    def knows(self, key: str) -> bool:
+        """Tell whether there is a record of `key`, readable or not."""
+        return self._is_there(_action(key))
 
     def touch(self, key: str) -> None:
         """Update the last-used time of the action (gc evicts least recently used first)."""
@@ -241,8 +252,11 @@ class Store(Scratch):
         """Write the small file at `path` in the store atomically, after `folders` are durable."""
         temporary = self.temporary()
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
+            file = inside.create(temporary)
+            try:
+                inside.write_all(file, content)
+            finally:
+                os.close(file)
             if durable:
                 sync_all({temporary, *folders})
             inside.move(temporary, self.root, path)
@@ -259,7 +273,7 @@ class Store(Scratch):
 
     def is_forgotten(self, key: str) -> bool:
         """Tell whether `key` was removed on purpose and not built since."""
-        return (self.root / "forgotten" / key).exists()
+        return self._is_there(f"forgotten/{key}")
 
     # -- different results of one key ---------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, cast
 
@@ -11,21 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError, LabelValueError
-from rvbuild.geo.classes import Classes, NamedClasses, id_of, names, rgb
+from rvbuild.geo.classes import Classes, NamedClasses, id_of, names
 from rvbuild.geo.grid import Grid, reproject, same_crs
-from rvbuild.geo.raster import palettes
+from rvbuild.geo.labels.decode import UNKNOWN, IdDecoder, Labels, RgbDecoder
 from rvbuild.geo.raster.file import Image, Mask
 from rvbuild.geo.raster.mosaic_source import RasterSource, open_image
 from rvbuild.geo.raster.tags import Apply
 from rvbuild.geo.windows import Window
 from rvbuild.settings.labels import ReadRasterSettings
-
-Labels = NDArray[np.uint8]
-
-_UNKNOWN = 255
-"""Marks a value without a class; class ids end at 254."""
-
-_RGB_CODES = 1 << 24
 
 _AS_TAGGED = Apply(alpha=True)
 """Label colours have three bands: a band tagged as alpha is a mask."""
@@ -44,7 +37,7 @@ class RasterLabels:
         self.grid = grid
         self._files = list(files)
         self._null_id = null_id
-        self._other = _UNKNOWN
+        self._other = UNKNOWN
         if settings.get("other", "error") != "error":
             self._other = id_of(classes, settings["other"], "labels.other")
         colors = settings["encoding"] == "rgb"
@@ -55,13 +48,13 @@ class RasterLabels:
             self._source = open_image(files, nodata=(), apply=_AS_TAGGED)
         try:
             self._place = _place(self._source, files, grid, settings.get("resample", "error"))
-            self._decoder: _IdDecoder | _RgbDecoder
+            self._decoder: IdDecoder | RgbDecoder
             if colors:
                 # Whoever reads colours is given those of the classes, see `label_classes` of `rvbuild.rules.common`.
                 colored = cast(Classes, classes)
-                self._decoder = _RgbDecoder(self._source, colored, self._other, nodata, null_id)
+                self._decoder = RgbDecoder(self._source, colored, self._other, nodata, null_id)
             else:
-                self._decoder = _IdDecoder(self._source, settings.get("map"), classes, self._other)
+                self._decoder = IdDecoder(self._source, settings.get("map"), classes, self._other)
             self.voided = (
                 None if settings.get("nodata") is not None else _voided(self._decoder, nodata, classes, null_id)
             )
@@ -77,22 +70,29 @@ class RasterLabels:
         DataError
             A pixel holds a value or a colour without a class, and `labels.other` is not set.
         """
-        return self.read_valid(window)[0]
+        return self._read(window)[0]
 
     def read_valid(self, window: Window) -> tuple[Labels, Mask]:
         """Return the class ids in a window like `read`, and where there is data: (H, W) bool."""
+        labels, labelled = self._read(window)
+        return labels, np.ones(labels.shape, dtype=bool) if labelled is None else labelled
+
+    def _read(self, window: Window) -> tuple[Labels, Mask | None]:
+        """Return what `read_valid` returns; None: there is data everywhere."""
+        values: Image
+        valid: Mask | None
         if self._place is None:
             values, valid = self._read_nearest(window)
         else:
             values, valid = self._read_in_place(window, self._place)
-        labels = self._decoder.decode(values)
-        labelled: Mask = np.all(valid, axis=0)
+        labels, some_unknown = self._decoder.decode(values)
+        labelled: Mask | None = None if valid is None else np.all(valid, axis=0)
         nothing = self._decoder.nothing(values)
         if nothing is not None:
-            labelled = labelled & ~nothing
-        if not labelled.all():
+            labelled = ~nothing if labelled is None else labelled & ~nothing
+        if labelled is not None and not labelled.all():
             labels[~labelled] = self._null_id
-        if self._other == _UNKNOWN and (unknown := labels == _UNKNOWN).any():
+        if some_unknown and self._other == UNKNOWN and (unknown := labels == UNKNOWN).any():
             message = self._decoder.complain(values, unknown, window, self._files)
             raise LabelValueError(message, self._decoder.count(values, unknown))
         return labels, labelled
@@ -111,7 +111,7 @@ class RasterLabels:
         """Tell which of the raw pixels (C, H, W) have a class: (H, W) bool."""
         if len(values) != self._source.count:
             return np.zeros(values.shape[1:], dtype=bool)  # one of them is alpha
-        unknown: Mask = self._decoder.decode(values) == _UNKNOWN
+        unknown: Mask = self._decoder.decode(values)[0] == UNKNOWN
         for band, nodata in zip(values, self._source.nodata, strict=True):
             if nodata is not None:
                 unknown &= band != nodata
@@ -130,14 +130,14 @@ class RasterLabels:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read_in_place(self, window: Window, place: Window) -> tuple[Image, Mask]:
-        """Read the labels of a window at the scene's place in them; invalid outside the scene."""
+    def _read_in_place(self, window: Window, place: Window) -> tuple[Image, Mask | None]:
+        """Read the labels of a window at the scene's place in them; invalid outside the scene. None: all is valid."""
         here = Window(window.row + place.row, window.col + place.col, window.height, window.width)
-        values, valid = self._source.read(here)
+        values, valid = self._source.read_data(here)
         if not window.inside(place.height, place.width):
-            inside = np.zeros(valid.shape[1:], dtype=bool)
-            inside[here.intersection(place).slices_in(here)] = True
-            valid = valid & inside
+            inside = np.zeros(values.shape, dtype=bool)
+            inside[:, *here.intersection(place).slices_in(here)] = True
+            valid = inside if valid is None else valid & inside
         return values, valid
 
     def _read_nearest(self, window: Window) -> tuple[Image, Mask]:
@@ -220,7 +220,7 @@ def _place(source: RasterSource, files: Sequence[Path], grid: Grid, resample: st
 
 
 def _voided(
-    decoder: _IdDecoder | _RgbDecoder, nodata: Sequence[float | None], classes: NamedClasses, null_id: int
+    decoder: IdDecoder | RgbDecoder, nodata: Sequence[float | None], classes: NamedClasses, null_id: int
 ) -> tuple[str, str] | None:
     """Return the nodata value and the class that it stands for; None if it stands for no class."""
     values = [float(each) for each in nodata if each is not None and math.isfinite(each)]
@@ -228,155 +228,3 @@ def _voided(
         return None
     value, class_id = decoder.class_of(values)
     return None if class_id in (None, null_id) else (value, names(classes)[class_id])
-
-
-class _IdDecoder:
-    """From pixel values to class ids, by a table where the dtype is small, else by the distinct values."""
-
-    def __init__(
-        self, source: RasterSource, mapping: Mapping[str, str] | None, classes: NamedClasses, other: int
-    ) -> None:
-        if source.count != 1:
-            raise DataError(
-                f"{source.files[0]}: expected one band of class ids, found {source.count}. If it holds colours, set "
-                '`encoding = "rgb"` in `labels`'
-            )
-        if mapping is None:
-            self._ids = {index: index for index in range(len(classes))}
-        else:
-            self._ids = {_pixel_value(key): id_of(classes, name, f"labels.map.{key}") for key, name in mapping.items()}
-        self._expected = "a class id" if mapping is None else "a key of `labels.map`"
-        self._names = names(classes)
-        self._other = other
-        dtype = source.dtype
-        self._table: Labels | None = None
-        self._lowest = 0
-        if dtype.kind in "iu" and dtype.itemsize <= 2:
-            limits = np.iinfo(dtype)
-            self._lowest = int(limits.min)
-            self._table = np.full(int(limits.max) - self._lowest + 1, other, dtype=np.uint8)
-            for value, class_id in self._ids.items():
-                if limits.min <= value <= limits.max:
-                    self._table[value - self._lowest] = class_id
-
-    def decode(self, values: Image) -> Labels:
-        """Return the class ids of (1, H, W) pixel values: (H, W) uint8."""
-        if self._table is not None:
-            pixels = values[0] if self._lowest == 0 else values[0].astype(np.int32) - self._lowest
-            known: Labels = np.take(self._table, pixels)
-            return known
-        distinct, inverse = np.unique(values[0], return_inverse=True)
-        table = np.array([self._ids.get(value, self._other) for value in distinct.tolist()], dtype=np.uint8)
-        labels: Labels = table[inverse.reshape(values[0].shape)]
-        return labels
-
-    def class_of(self, value: Sequence[float]) -> tuple[str, int | None]:
-        """Return a pixel for messages, and its class, None if it has none."""
-        return f"{value[0]:g}", self._ids.get(int(value[0])) if value[0] == int(value[0]) else None
-
-    def nothing(self, values: Image) -> None:
-        """Return None: only pixels without data have no label."""
-
-    def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
-        """Return the message about the first value without a class."""
-        row, col = (int(index) for index in np.argwhere(unknown)[0])
-        value = values[0, row, col]
-        count = int(np.count_nonzero(unknown & (values[0] == value)))
-        where = _where(files, count, window, row, col)
-        return (
-            f"{where} the label value {value}, expected {self._expected}: {', '.join(map(str, self._ids))} "
-            f'({", ".join(self._names)}). Map it with `map = {{ {value} = "class" }}`, make it nodata with '
-            f'`nodata = {value}`, or map all such values to a class with `other = "class"` in `labels`'
-        )
-
-    def count(self, values: Image, unknown: Mask) -> dict[str, int]:
-        """Count the pixels of each value without a class."""
-        distinct, counts = np.unique(values[0][unknown], return_counts=True)
-        return {str(value): int(count) for value, count in zip(distinct, counts, strict=True)}
-
-
-class _RgbDecoder:
-    """From colours to class ids, by one table over all colours."""
-
-    def __init__(
-        self, source: RasterSource, classes: Classes, other: int, nodata: Sequence[float | None], null_id: int
-    ) -> None:
-        self._nothing: int | None = None
-        self._palette: NDArray[np.uint8] | None = None
-        if source.count == 1:
-            self._palette = palettes.shared(source.files, {rgb(item["color"]) for item in classes})
-        if self._palette is None and (source.dtype != np.uint8 or source.count != 3):
-            raise DataError(
-                f"{source.files[0]}: expected three uint8 bands (red, green, blue), or one with a colour table; found "
-                f'{source.count} of {source.dtype}. If it holds class ids, set `encoding = "id"` in `labels`'
-            )
-        self._colors = {item["color"]: item["name"] for item in classes}
-        self._table = np.full(_RGB_CODES, other, dtype=np.uint8)
-        for index, item in enumerate(classes):
-            red, green, blue = rgb(item["color"])
-            self._table[red << 16 | green << 8 | blue] = index
-        if self._palette is None and None not in nodata:
-            red, green, blue = (int(value) for value in nodata if value is not None)
-            self._nothing = red << 16 | green << 8 | blue
-            self._table[self._nothing] = null_id
-
-    def decode(self, values: Image) -> Labels:
-        """Return the class ids of (3, H, W) colours or (1, H, W) palette indices: (H, W) uint8."""
-        labels: Labels = np.take(self._table, self._codes(values))
-        return labels
-
-    def class_of(self, value: Sequence[float]) -> tuple[str, int | None]:
-        """Return a pixel for messages, and its class, None if it has none."""
-        if self._palette is not None and not 0 <= int(value[0]) < len(self._palette):
-            return f"{value[0]:g}", None
-        red, green, blue = (int(each) for each in (value if self._palette is None else self._palette[int(value[0])]))
-        color = f"#{red:02x}{green:02x}{blue:02x}"
-        shown = color if self._palette is None else f"{value[0]:g}"
-        return shown, next((index for index, known in enumerate(self._colors) if known == color), None)
-
-    def nothing(self, values: Image) -> Mask | None:
-        """Return which pixels have the nodata colour, if there is one; they have no label either."""
-        return None if self._nothing is None else self._codes(values) == self._nothing
-
-    def complain(self, values: Image, unknown: Mask, window: Window, files: Sequence[Path]) -> str:
-        """Return the message about the first colour without a class."""
-        row, col = (int(index) for index in np.argwhere(unknown)[0])
-        codes = self._codes(values)
-        code = int(codes[row, col])
-        count = int(np.count_nonzero(unknown & (codes == code)))
-        where = _where(files, count, window, row, col)
-        known = ", ".join(f"{color} ({name})" for color, name in self._colors.items())
-        return (
-            f"{where} the colour #{code:06x}, expected the colour of a class: {known}. "
-            'Map all such colours to a class with `other = "class"` in `labels`'
-        )
-
-    def count(self, values: Image, unknown: Mask) -> dict[str, int]:
-        """Count the pixels of each colour without a class."""
-        distinct, counts = np.unique(self._codes(values)[unknown], return_counts=True)
-        return {f"#{code:06x}": int(count) for code, count in zip(distinct, counts, strict=True)}
-
-    def _codes(self, values: Image) -> NDArray[np.intp]:
-        if self._palette is not None:
-            values = np.moveaxis(self._palette[values[0]], -1, 0)
-        codes: NDArray[np.intp] = values[0].astype(np.intp)
-        for band in (values[1], values[2]):
-            codes <<= 8
-            codes |= band
-        return codes
-
-
-def _pixel_value(key: str) -> int:
-    try:
-        return int(key)
-    except ValueError:
-        raise DataError(f'labels.map: expected whole numbers as keys, found "{key}"') from None
-
-
-def _where(files: Sequence[Path], count: int, window: Window, row: int, col: int) -> str:
-    name = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    pixels = "1 pixel has" if count == 1 else f"{count} pixels have"
-    return (
-        f"{name}: in the window at row {window.row}, column {window.col} ({window.height} x {window.width} px) "
-        f"{pixels}, first at row {window.row + row}, column {window.col + col},"
-    )

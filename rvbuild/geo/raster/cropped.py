@@ -46,6 +46,13 @@ class Cropped(Layer):
             image[:, rows, cols], valid[:, rows, cols] = self._source.read_raw(there)
         return image, valid
 
+    def read_data(self, window: Window) -> tuple[Image, Mask | None]:
+        """Read a window; see `Layer.read_data`."""
+        if not window.inside(self.grid.height, self.grid.width):
+            return super().read_data(window)
+        row, col = window.row + self._window.row, window.col + self._window.col
+        return self._source.read_data(Window(row, col, window.height, window.width))
+
     def read_sample(self, window: Window, step: int) -> tuple[Image, Mask]:
         """Read a sample of a window; see `Layer.read_sample`."""
         row, col = window.row + self._window.row, window.col + self._window.col

@@ -61,10 +61,13 @@ class Layer(ABC):
         valid : (C, H, W) bool, per band: False outside the scene and its files, at nodata, NaN or infinite values, and
             where a mask band or alpha says so
         """
+        image, valid = self.read_data(window)
+        return image, np.ones(image.shape, dtype=bool) if valid is None else valid
+
+    def read_data(self, window: Window) -> tuple[Image, Mask | None]:
+        """Read a window like `read`, but return None for the mask if every value is valid, as in most windows."""
         image, valid = self.read_raw(window)
-        if not valid.all():
-            image[~valid] = 0
-        return image, valid
+        return without_nodata(image, valid)
 
     @abstractmethod
     def read_raw(self, window: Window) -> tuple[Image, Mask]:
@@ -113,3 +116,11 @@ class Layer(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def without_nodata(image: Image, valid: Mask | None) -> tuple[Image, Mask | None]:
+    """Return pixels with 0 where they are not valid, changed in place, and their mask: None if all are valid."""
+    if valid is None or valid.all():
+        return image, None
+    image[~valid] = 0
+    return image, valid

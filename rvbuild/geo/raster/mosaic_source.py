@@ -14,7 +14,7 @@ from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid, crs_name, same_crs
 from rvbuild.geo.raster.bands import Bands, read_bands, select_bands
 from rvbuild.geo.raster.file import Image, Mask, grid_of, open_dataset
-from rvbuild.geo.raster.layer import Layer
+from rvbuild.geo.raster.layer import Layer, without_nodata
 from rvbuild.geo.raster.nodata import NodataSetting
 from rvbuild.geo.raster.tags import STORED, Apply, alphas_of, looks_like_alpha
 from rvbuild.geo.sample import parts, sampled
@@ -65,6 +65,13 @@ class RasterSource(Layer):
             return image, np.ones(image.shape, dtype=bool) if valid is None else np.array(valid)
         return self._compose(window, tiles)
 
+    def read_data(self, window: Window) -> tuple[Image, Mask | None]:
+        """Read a window; see `Layer.read_data`. Where the file alone says that all is valid, no mask is made."""
+        tiles = self._touched(window)
+        if len(tiles) == 1 and window.intersection(tiles[0].window) == window:
+            return without_nodata(*self._read_tile(tiles[0], window))
+        return without_nodata(*self._compose(window, tiles))
+
     def read_sample(self, window: Window, step: int) -> tuple[Image, Mask]:
         """Read a sample of a window; see `Layer.read_sample`. GDAL takes it from an overview, or of fewer rows."""
         tiles = self._touched(window)
@@ -107,6 +114,8 @@ class RasterSource(Layer):
 
     def _touched(self, window: Window) -> list[_Tile]:
         """Return the files that share pixels with a window, in order."""
+        if len(self._tiles) == 1 and window.inside(self.grid.height, self.grid.width):
+            return [*self._tiles]
         row, col, row_stop, col_stop = self._bounds
         touched = (row < window.row_stop) & (row_stop > window.row) & (col < window.col_stop) & (col_stop > window.col)
         return [self._tiles[index] for index in np.flatnonzero(touched)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +14,23 @@ Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
 
-def read_resampled(source: Layer, window: Window, size_px: int) -> tuple[Array, Bools]:
+def read_resampled(source: Layer, window: Window, size_px: int) -> tuple[Array, Bools | None]:
     """Return a window of an image, resampled to `size_px` square if it is of another size; see `resample`."""
-    image, valid = source.read(window)
+    image, valid = source.read_data(window)
     if (window.height, window.width) != (size_px, size_px):
         return resample(image, valid, size_px)
     return image, valid
 
 
-def resample(image: Array, valid: Bools, size_px: int) -> tuple[Array, Bools]:
+@overload
+def resample(image: Array, valid: Bools, size_px: int) -> tuple[Array, Bools]: ...
+
+
+@overload
+def resample(image: Array, valid: Bools | None, size_px: int) -> tuple[Array, Bools | None]: ...
+
+
+def resample(image: Array, valid: Bools | None, size_px: int) -> tuple[Array, Bools | None]:
     """Return an image resampled to `size_px` square, bilinearly, and which of its values are valid.
 
     The weights of two neighbours in each direction follow from the centres of the new pixels; beyond the centres of the
@@ -31,27 +39,28 @@ def resample(image: Array, valid: Bools, size_px: int) -> tuple[Array, Bools]:
     Parameters
     ----------
     image, valid
-        (C, H, W) in any real dtype, and bool.
+        (C, H, W) in any real dtype, and bool; None: all are valid.
     size_px
         Rows and columns of the result.
 
     Returns
     -------
     image, valid
-        (C, size_px, size_px) in the dtype given, and bool. Invalid values are 0.
+        (C, size_px, size_px) in the dtype given, and bool, or None as given. Invalid values are 0.
     """
     # Without matrix products: their bits would depend on the number of threads.
-    values = np.where(valid, image, 0).astype(np.float64)
+    values = (image if valid is None else np.where(valid, image, 0)).astype(np.float64)
     for axis in (1, 2):
         low, high, share = _neighbours(image.shape[axis], size_px)
         weight = np.expand_dims(share, tuple(i for i in range(3) if i != axis))
         values = np.take(values, low, axis) * (1 - weight) + np.take(values, high, axis) * weight
-        # A neighbour of weight 0 does not matter.
-        needed = np.where(share == 0, low, high)
-        valid = np.take(valid, low, axis) & np.take(valid, needed, axis)
+        if valid is not None:
+            # A neighbour of weight 0 does not matter.
+            needed = np.where(share == 0, low, high)
+            valid = np.take(valid, low, axis) & np.take(valid, needed, axis)
     if image.dtype.kind in "iu":
         values = np.rint(values)
-    return np.where(valid, values, 0).astype(image.dtype), valid
+    return (values if valid is None else np.where(valid, values, 0)).astype(image.dtype), valid
 
 
 def _neighbours(

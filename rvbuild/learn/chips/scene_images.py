@@ -68,7 +68,7 @@ class SceneImages:
             if (source.count, source.dtype.name) == (self._bands, self._dtype):
                 image, valid = read_resampled(source, window, self._size_px)
                 if np.array_equal(digest_of(image, valid), digest):
-                    return image, None if valid.all() else valid
+                    return image, None if valid is None or valid.all() else valid
         files = ", ".join(str(path) for path in source.files[:3]) + (", …" if len(source.files) > 3 else "")
         raise DataError(
             f"{files}: the pixels at row {window.row}, column {window.col} ({window.width} x {window.height} px) are "

@@ -20,6 +20,7 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.export.inputs import BYTE_MAX, input_type
+from rvbuild.learn.export.rewrite import rewrite
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.normalize import Normalizer
 
@@ -104,6 +105,7 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
             f'the model "{info.model}" cannot be exported as ONNX: it is made for one number of images, '
             "perhaps because it uses len(images); images.shape[0] works"
         )
+    rewrite(model)
     _require_small(model.ByteSize(), info)
     _strip(model)
     onnx.checker.check_model(model, full_check=True)

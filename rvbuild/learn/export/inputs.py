@@ -44,6 +44,6 @@ def as_input(images: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     values = images.astype(input_type(images.dtype.name), order="C")
     if images.dtype == np.uint8:
         values /= BYTE_MAX
-    if valid is not None:
-        values[~valid] = np.nan
+    if valid is not None and not valid.all():
+        np.copyto(values, np.nan, where=~valid)
     return values

@@ -134,13 +134,14 @@ class Resolver:
         return draft.model_copy(update={"weights": paths[0]})
 
     def _check_review(self) -> None:
-        """Report a review by the trained model that has no scores of pixels."""
+        """Report a review by the trained model that has no scores of places."""
         if not self.file.review.model or self.problems.touch("predict"):
             return
-        if not SPECS[self.file.project.task].score_raster:
-            task = self.file.project.task
-            self.problems.add(("review", "model"), f"has no effect with task = {task!r}: there are no scores of pixels")
-        elif not self.file.predict.scores:
+        spec = SPECS[self.file.project.task]
+        if not spec.reviewed:
+            message = f"has no effect with task = {spec.name!r}: there are no scores of pixels"
+            self.problems.add(("review", "model"), message)
+        elif spec.reviewed == spec.score_raster and not self.file.predict.scores:
             self.problems.add(("review", "model"), 'needs the scores of the model; set predict.scores = "uint8"')
 
     def _check_windows(self) -> None:

@@ -14,5 +14,5 @@ class ReviewTable(Table):
         False,
         description="Whether the trained model's scores of validation and test scenes count as much as the draft's, "
         "and those of all scenes once `rvbuild folds` has made them. Then a review trains and predicts first; for "
-        "segmentation with predict.scores.",
+        "chip classification, and for segmentation with predict.scores.",
     )

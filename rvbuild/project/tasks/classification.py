@@ -52,6 +52,7 @@ SPEC = TaskSpec(
     raw=("cells.json",),
     scores=("K",),
     drafted=("cells.json",),
+    reviewed="cells.json",
     results=("cells.json", "cells.qml", *(f"cells{suffix}" for suffix in SUFFIXES.values())),
     keys={"labels": ("cell_px", *CELL_KEYS), "predict": ("cells",)},
     unused={

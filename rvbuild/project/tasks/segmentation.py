@@ -48,6 +48,7 @@ SPEC = TaskSpec(
     gives_pixels=True,
     drafted=("labels.tif",),
     score_raster="scores.tif",
+    reviewed="scores.tif",
     scores=("K", "H", "W"),
     results=("labels.tif", "labels.qml", "scores.tif", "scores.qml", "rgb.tif"),
 )

@@ -48,6 +48,8 @@ class TaskSpec:
         For each kind of table, the keys that have no effect in this task, each with the reason.
     score_raster : str
         The output of infer with the scores of pixels, on request; empty if infer writes none.
+    reviewed : str
+        The output of infer whose scores a review takes; empty if it takes none.
     results : tuple of str
             The files that a directory of its predictions may contain, except those named after classes.
     scores : tuple of str
@@ -82,6 +84,7 @@ class TaskSpec:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unused: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     score_raster: str = ""
+    reviewed: str = ""
     results: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     models_have_losses: bool = False

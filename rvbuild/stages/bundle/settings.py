@@ -39,6 +39,8 @@ class BundleSettings(SceneImageSettings, Generic[Predict]):
 class PortableSettings(TypedDict):
     """What the description of a portable model tells of its training."""
 
+    version: int
+    """The version of what the bundle holds with ONNX alone. In the key, and nowhere else."""
     splits: dict[str, int]
     """The number of scenes of each split."""
     start: Literal["random", "torchvision", "file", "bundle"]

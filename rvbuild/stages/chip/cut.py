@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from rvbuild.cores import cores
 from rvbuild.geo.area.aoi import Aoi
 from rvbuild.geo.classes import id_of
 from rvbuild.geo.grid import Grid
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from rvbuild.tasks.protocol import Labels, Task
 
 THREADS = 2
-"""Number of threads that cut; each opens its own files."""
+"""Maximum number of threads that cut; each opens its own files."""
 
 PIECES = 4
 """Minimum number of pieces of work for each thread: with larger pieces, fewer blocks of the files are decoded twice."""
@@ -42,8 +43,13 @@ Inputs = Mapping[str, Sequence[Path]]
 Sources = tuple[SceneImage, "Labels"]
 """The image and the labels of a thread."""
 
-Chip = tuple[npt.NDArray[Any], Bools, Target, npt.NDArray[np.int64]]
-"""Image, validity, target and class counts."""
+Chip = tuple[npt.NDArray[Any], Bools | None, Target, npt.NDArray[np.int64]]
+"""Image, validity, target and class counts. None: all values are valid."""
+
+
+def thread_count() -> int:
+    """Return the number of threads that cut: a second one on the same core would only open files once more."""
+    return min(THREADS, cores())
 
 
 class Chips(NamedTuple):
@@ -91,13 +97,13 @@ class Cutter:
         self._inputs, self._settings, self._task = inputs, settings, task
         self._grid, self._aoi, self._outputs = grid, aoi, outputs
         self._keep = _KeepRule(settings)
-        self._labels: list[Labels] = []
+        self._lent: list[Sources] = []
         self._failed = threading.Event()
         self._store = stores(settings)
 
-    def lend(self, labels: Labels) -> None:
-        """Use labels that are already open in one of the threads; the caller closes them."""
-        self._labels.append(labels)
+    def lend(self, image: SceneImage, labels: Labels) -> None:
+        """Use an image and labels that are already open in one of the threads; the caller closes them."""
+        self._lent.append((image, labels))
 
     def cut(self, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
         """Return the chips of some blocks, in order, and write their shards.
@@ -109,9 +115,13 @@ class Cutter:
         advance
             Receives the number of finished windows, from any thread.
         """
-        if self._labels and len(blocks) <= FEW:
-            return self._cut_few(self._labels.pop(), blocks, advance)
-        work = pieces(blocks, THREADS * PIECES)
+        threads = thread_count()
+        if self._lent and threads == 1:
+            sources = self._lent.pop()
+            return [chips for piece in pieces(blocks, 1) for chips in self._cut(sources, piece, advance)]
+        if self._lent and len(blocks) <= FEW:
+            return self._cut_few(self._lent.pop()[1], blocks, advance, threads)
+        work = pieces(blocks, threads * PIECES)
         cut: list[Chips] = []
 
         def cut_piece(sources: Sources, piece: list[Block]) -> list[Chips]:
@@ -121,7 +131,7 @@ class Cutter:
                 self._failed.set()
                 raise
 
-        threads = max(1, min(THREADS, len(work)))
+        threads = max(1, min(threads, len(work)))
         for chips in read_ahead(self._open, cut_piece, work, threads=threads, depth=len(work)):
             cut += chips
         return cut
@@ -129,25 +139,28 @@ class Cutter:
     @contextmanager
     def _open(self) -> Iterator[Sources]:
         """Open image and labels."""
-        settings, classes = self._settings["labels"], self._settings["classes"]
-        with open_scene_image(self._inputs["image"], self._settings) as image:
-            if self._labels:
-                yield image, self._labels.pop()
-            else:
-                null_id = self._settings["null_id"]
-                with self._task.labels(self._inputs["labels"], settings, self._grid, classes, null_id) as labels:
-                    yield image, labels
+        if self._lent:
+            yield self._lent.pop()
+            return
+        settings, classes, null_id = self._settings["labels"], self._settings["classes"], self._settings["null_id"]
+        with (
+            open_scene_image(self._inputs["image"], self._settings) as image,
+            self._task.labels(self._inputs["labels"], settings, self._grid, classes, null_id) as labels,
+        ):
+            yield image, labels
 
-    def _cut_few(self, labels: Labels, blocks: Sequence[Block], advance: Callable[[int], None]) -> list[Chips]:
+    def _cut_few(
+        self, labels: Labels, blocks: Sequence[Block], advance: Callable[[int], None], threads: int
+    ) -> list[Chips]:
         """Cut a few blocks: each thread reads a band of a block; everything else happens in this thread."""
         cut: list[Chips] = []
-        bands = [(block, part) for block in blocks for part in _bands(block.windows)]
+        bands = [(block, part) for block in blocks for part in _bands(block.windows, threads)]
         reads = read_ahead(
             lambda: open_scene_image(self._inputs["image"], self._settings),
-            lambda image, windows: [image.read(window) for window in windows],
+            lambda image, windows: [image.read_data(window) for window in windows],
             [windows for _, windows in bands],
-            threads=max(1, min(THREADS, len(bands))),
-            depth=THREADS,
+            threads=max(1, min(threads, len(bands))),
+            depth=threads,
         )
         size, writer = self._settings["chip"]["size_px"], None
         try:
@@ -182,7 +195,7 @@ class Cutter:
             ):
                 if self._failed.is_set():
                     break
-                _add(cut[place], writers[place], window, self._chip(labels, window, *image.read(window)))
+                _add(cut[place], writers[place], window, self._chip(labels, window, *image.read_data(window)))
                 advance(1)
             for chips, writer in zip(cut, writers, strict=True):
                 writer.finish()
@@ -192,13 +205,13 @@ class Cutter:
                 writer.abandon()
         return cut
 
-    def _chip(self, labels: Labels, window: Window, pixels: npt.NDArray[Any], valid: Bools) -> Chip | None:
+    def _chip(self, labels: Labels, window: Window, pixels: npt.NDArray[Any], valid: Bools | None) -> Chip | None:
         """Return the chip at a window whose image has been read; None if the window yields no chip."""
         settings, task = self._settings, self._task
         size, null_id = settings["chip"]["size_px"], settings["null_id"]
         trainable: Bools | None = None
         # Most windows have data everywhere, so nothing has to be masked.
-        if not valid.all():
+        if valid is not None:
             trainable = np.logical_or.reduce(valid, axis=0)
             if 1 - np.count_nonzero(trainable) / trainable.size >= settings["chip"]["max_nodata"]:
                 return None
@@ -234,9 +247,9 @@ def _complete(cut: Sequence[Chips], writer: ShardWriter | None) -> None:
         cut[-1].shards.extend(writer.shards)
 
 
-def _bands(windows: Sequence[Window]) -> list[Sequence[Window]]:
+def _bands(windows: Sequence[Window], threads: int) -> list[Sequence[Window]]:
     """Return the windows of a block, from top to bottom, as one part for each thread; a small block has fewer parts."""
-    cuts = [len(windows) * part // THREADS for part in range(THREADS + 1)]
+    cuts = [len(windows) * part // threads for part in range(threads + 1)]
     return [windows[start:stop] for start, stop in itertools.pairwise(cuts) if start < stop]
 
 

@@ -79,9 +79,11 @@ class ShardWriter:
         self._digests: list[Array] = []
         self._targets: list[Target] = []
 
-    def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_], target: Target) -> None:
-        """Append one chip: image and valid are (C, H, W); invalid values are written as 0."""
-        if not valid.all():
+    def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_] | None, target: Target) -> None:
+        """Append one chip: image and valid are (C, H, W); invalid values are written as 0. None: all are valid."""
+        if valid is not None and valid.all():
+            valid = None
+        if valid is not None:
             image = np.where(valid, image, self._dtype.type(0))
         if self._store:
             if self._images is None:
@@ -133,10 +135,10 @@ class ImageFile:
         self._file: IO[bytes] = path.open("wb")
         self._file.seek(self._start)
 
-    def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_]) -> None:
-        """Append one image (C, H, W), 0 where it is not valid."""
+    def add(self, window: Window, image: Array, valid: npt.NDArray[np.bool_] | None) -> None:
+        """Append one image (C, H, W), 0 where it is not valid; None: all of it is."""
         self._windows.append(window)
-        self._valid.append(None if valid.all() else np.packbits(valid, axis=-1))
+        self._valid.append(None if valid is None else np.packbits(valid, axis=-1))
         self._file.write(_bytes(np.ascontiguousarray(image, dtype=self._dtype)))
 
     def close(self) -> None:

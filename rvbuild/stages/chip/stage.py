@@ -10,10 +10,10 @@ With `chip.store = false` the images of chips are read but not written: a traini
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from rvbuild.learn.chips.shards import open_shard, unpack_image
 from rvbuild.progress import Progress
 from rvbuild.stages.chip.blocks import Block, blocks, side_of
 from rvbuild.stages.chip.contact_sheet import CHIPS, SHEET, TILE_PX, Shown, choose, write_sheet
-from rvbuild.stages.chip.cut import THREADS, Chips, Cutter, stores
+from rvbuild.stages.chip.cut import Chips, Cutter, stores, thread_count
 from rvbuild.stages.chip.previous import Known, digest_of, known, write_blocks
 from rvbuild.stages.chip.settings import SceneChipSettings
 from rvbuild.stages.chip.windows import candidates, uniform, why_none
@@ -78,18 +78,21 @@ def run(
     size, task = chip["size_px"], tasks.get(settings["task"])
     if not inputs.get("labels"):
         raise DataError(f"scene {scene}: expected labels to cut chips with, found none; give the scene `labels`")
-    with open_scene_image(inputs["image"], settings) as source:
-        grid, bands, dtype = source.grid, source.count, source.dtype
-        cache = block_cache(source, size, readers=THREADS, labels=True)
-    aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
-    prescribed = None
-    if chip["method"] == "sliding":
-        prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
-    area = grid.window if aoi is None else aoi.bounds
-    side_px = side_of(chip, bands * size * size * dtype.itemsize, area.height * area.width)
-    cutter = Cutter(inputs, settings, task, grid, aoi, outputs)
-    with cache, task.labels(inputs["labels"], settings["labels"], grid, classes, settings["null_id"]) as labels:
-        aim = task.aim(labels, chip, partial(uniform, seed, "aim"))
+    with ExitStack() as opened:
+        image = opened.enter_context(open_scene_image(inputs["image"], settings))
+        grid, bands, dtype = image.grid, image.count, image.dtype
+        opened.enter_context(block_cache(image, size, readers=thread_count(), labels=True))
+        aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
+        prescribed = None
+        if chip["method"] == "sliding":
+            prescribed = task.chip_windows(inputs["labels"], settings["labels"], grid, classes, chip)
+        area = grid.window if aoi is None else aoi.bounds
+        side_px = side_of(chip, bands * size * size * dtype.itemsize, area.height * area.width)
+        cutter = Cutter(inputs, settings, task, grid, aoi, outputs)
+        labels = opened.enter_context(
+            task.labels(inputs["labels"], settings["labels"], grid, classes, settings["null_id"])
+        )
+        aim = task.aim(labels, chip, functools.partial(uniform, seed, "aim"))
         windows = candidates(grid, aoi, chip, seed, prescribed, aim)
         if not windows:
             progress.note(f"scene {scene}: {why_none(grid, aoi, chip)}")
@@ -101,7 +104,7 @@ def run(
         before = known(previous, settings, digests) if previous else Known({}, None)
         changed = [block for block in every if block.number not in before.blocks]
         progress.start(f"chip {scene}", sum(len(block.windows) for block in changed), "windows")
-        cutter.lend(labels)
+        cutter.lend(image, labels)
         cut = sorted([*before.blocks.values(), *cutter.cut(changed, progress.advance)], key=lambda chips: chips.number)
         for note in labels.notes:
             progress.note(note)
@@ -109,9 +112,8 @@ def run(
     sheet = _choose(cut, settings, before)
     stays = sheet == before.sheet and all(number in before.blocks for number, _ in sheet)
     if not stays:
-        with ExitStack() as opened:
-            image = None if stores(settings) else opened.enter_context(open_scene_image(inputs["image"], settings))
-            _write_sheet(outputs, kept, cut, sheet, settings, task, image)
+        with nullcontext() if stores(settings) else open_scene_image(inputs["image"], settings) as scene_image:
+            _write_sheet(outputs, kept, cut, sheet, settings, task, scene_image)
     if digests:
         write_blocks(outputs, settings, digests, cut, sheet)
     class_counts = [counts for chips in cut for counts in chips.class_counts]
@@ -169,18 +171,21 @@ def _write_sheet(
     """Write `contact.png` from the shards, some of which are `kept` in another directory, or from the image."""
     size, by_number = settings["chip"]["size_px"], {chips.number: chips for chips in cut}
 
+    # Several of the chips are in one shard.
+    opened = functools.cache(open_shard)
+
     def read(position: int) -> Shown:
         number, place = sheet[position]
         for shard in by_number[number].shards:
             if place < shard["count"]:
                 break
             place -= shard["count"]
-        labels = open_shard(kept.get(shard["labels"], outputs / shard["labels"]))
+        labels = opened(kept.get(shard["labels"], outputs / shard["labels"]))
         valid: npt.NDArray[np.bool_] | None
         if scene_image is not None:
             image, valid = read_resampled(scene_image, Window(*labels["windows"][place].tolist()), size)
         else:
-            image, valid = unpack_image(open_shard(kept.get(shard["images"], outputs / shard["images"])), place)
+            image, valid = unpack_image(opened(kept.get(shard["images"], outputs / shard["images"])), place)
         target = task.resize(task.unpack(labels, place), (size, size), TILE_PX)
         return image, valid, lambda picture: task.draw(target, picture, settings["classes"])
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +28,11 @@ ONNX = "model.onnx"
 
 METADATA = "rvbuild"
 """The entry of the metadata that says how the output is read, as JSON."""
+
+Reduction = Callable[[Any], Any]
+"""Returns what is needed of a prediction, in memory of its own."""
+
+Taken = TypeVar("Taken")
 
 _GRAPHS: Mapping[ExportedEngine, Callable[[Path, str], Graph]] = {
     "onnxruntime": OnnxRuntimeGraph,
@@ -69,8 +75,15 @@ class ExportedNetwork:
         self._portable = tasks.get(info.task).PORTABLE
         self._reading = _reading(graph.metadata, where)
         _require_interface(graph.interface, info, self._portable.output, where)
+        self._reduction: Reduction | None = None
         threads = thread_count()
         self._threads = ThreadPoolExecutor(threads, "rvbuild-engine") if threads > 1 else None
+
+    def reduced(self, reduction: Reduction) -> ExportedNetwork:
+        """Return the same network with reduced predictions; what is left out is never copied."""
+        network = copy.copy(self)
+        network._reduction = reduction
+        return network
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -79,7 +92,7 @@ class ExportedNetwork:
 
     def __call__(self, images: np.ndarray, valid: np.ndarray | None) -> Any:
         """Predict one batch: a list with an element for each image."""
-        return [prediction for output in self._outputs(images, valid) for prediction in self.read(output)]
+        return [prediction for part in self._computed(images, valid, self._predictions) for prediction in part]
 
     def output(self, images: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
         """Return the output of the graph for a batch.
@@ -89,28 +102,34 @@ class ExportedNetwork:
         ModelError
             The graph cannot be computed.
         """
-        return np.concatenate(self._outputs(images, valid))
+        return np.concatenate(self._computed(images, valid, np.array))
 
-    def _outputs(self, images: np.ndarray, valid: np.ndarray | None) -> list[np.ndarray]:
-        """Return the outputs of parts of a batch, one after another: joining them would copy them."""
+    def _predictions(self, output: np.ndarray) -> list[Any]:
+        reduction = self._reduction
+        if reduction is None:
+            return list(self.read(output.copy()))
+        return [reduction(prediction) for prediction in self.read(output)]
+
+    def _computed(
+        self, images: np.ndarray, valid: np.ndarray | None, take: Callable[[np.ndarray], Taken]
+    ) -> list[Taken]:
+        """Return what `take` makes of the outputs of parts of a batch, in the threads that compute them."""
         step = self._graph.at_once or len(images)
         parts = [slice(start, start + step) for start in range(0, len(images), step)]
 
-        def computed(part: slice) -> np.ndarray:
+        def computed(part: slice) -> Taken:
             values = as_input(images[part], None if valid is None else valid[part])
-            output = self._graph.run(values)
+            try:
+                output = self._graph.run(values)
+            except Exception as error:  # engines have their own exceptions, which share no base
+                raise ModelError(f"{self._where}: {self._engine} cannot compute it: {_line(error)}") from error
             if not isinstance(output, np.ndarray) or output.dtype != np.float32 or len(output) != len(values):
                 raise DataError(f"{self._where}: expected one array of float32 for each of {len(values)} images")
-            return output
+            return take(output)
 
-        try:
-            if self._threads is None or len(parts) == 1:
-                return [computed(part) for part in parts]
-            return list(self._threads.map(computed, parts))
-        except DataError:
-            raise
-        except Exception as error:  # engines have their own exceptions, which share no base
-            raise ModelError(f"{self._where}: {self._engine} cannot compute it: {_line(error)}") from error
+        if self._threads is None or len(parts) == 1:
+            return [computed(part) for part in parts]
+        return list(self._threads.map(computed, parts))
 
     def read(self, output: np.ndarray) -> Any:
         """Return the predictions of images from the output of the graph."""

@@ -30,7 +30,8 @@ class Graph(Protocol):
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the output for images `(n, C, H, W)`, `(n, …)`; may be called from several threads.
 
-        The result for an image depends on no other image, and not on how many threads call.
+        The result for an image depends on no other image, and not on how many threads call. It may lie in memory that
+        the next call of the same thread writes to.
 
         Raises
         ------

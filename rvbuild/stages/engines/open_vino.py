@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ class OpenVinoGraph:
                 f'predict.device: "{device}" was requested, but OpenVINO computes on the CPU; use the device cpu, or '
                 "the engine torch"
             )
-        core = import_openvino().Core()
+        core = _core()
         model = core.read_model(str(path))
         self.interface = Interface(
             [(_name(item), _type(item), _shape(item)) for item in model.inputs], [_name(item) for item in model.outputs]
@@ -76,8 +77,19 @@ class OpenVinoGraph:
         request: Any = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._model.create_infer_request()
-        output: np.ndarray = request.infer({0: images}, share_inputs=True)[0]
+        output: np.ndarray = request.infer({0: images}, share_inputs=True, share_outputs=True)[0]
         return output
+
+
+@functools.cache
+def _core() -> Any:
+    """Return the only core of this process, which stays to its end.
+
+    The CPU plugin of each core gives the thread that makes it another stack for signals, and puts the one before back
+    when it goes. If cores go in the order in which they came, that one is gone already: the next signal that Python
+    handles, such as Ctrl-C, ends the process, without a word.
+    """
+    return import_openvino().Core()
 
 
 def import_openvino() -> ModuleType:

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import rasterio
-from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.errors import DataError
 from rvbuild.geo.area.aoi import Aoi
@@ -20,7 +18,9 @@ from rvbuild.progress import Progress
 from rvbuild.review.finding.maps import LARGEST, ScoreMap, Strip, log_odds, make_map
 from rvbuild.settings.classes import ClassName
 from rvbuild.stages.draft.cells import SceneFeatures
+from rvbuild.stages.draft.sample import read_unlabelled
 from rvbuild.stages.draft.stored import Description, fold_of, read_totals, require_alike
+from rvbuild.tasks.pixel_scores import ScoresOf, open_scores
 from rvbuild.tasks.protocol import PixelLabels
 
 
@@ -61,10 +61,10 @@ def read_models(
     ids = tuple(int(c["id"]) for c in classes if background or c["id"] != null_id)
     content = next(iter(described.values()))
     features, cell_pixels = len(content["features"]), content["cells"]["stride_px"] ** 2
-    total = total[:, list(ids)]
+    total, unlabelled = total[:, list(ids)], read_unlabelled(sums)
 
     def head(sums_of_folds: npt.NDArray[np.int64]) -> Head:
-        return rounded(solve(sums_of_folds, features, cell_pixels), ids)
+        return rounded(solve(sums_of_folds, features, cell_pixels, unlabelled), ids)
 
     whole, without = head(total), list[Head]()
     for fold in range(len(total)):
@@ -88,12 +88,13 @@ def map_of(
 ) -> ScoreMap:
     """Return the map of a scene, memory-mapped in a folder, a row of blocks after the other.
 
-    `trained` is the raster of scores of a trained model that has not seen the scene, if they count: as much as the
+    `trained` is the file of the scores of a trained model that has not seen the scene, if they count: as much as the
     others, where there are some.
     """
     cells, count = features.cells, len(classes)
     stride, side = cells.stride_px, cells.side
     rows, cols = -(-cells.height // stride), -(-cells.width // stride)
+    trained_scores = None if trained is None else open_scores(trained, classes)
 
     def strip(row: int) -> Strip:
         odds = np.concatenate(
@@ -104,8 +105,8 @@ def map_of(
             axis=2,
         )[:, : rows - row * side, :cols]
         window = Window(row * cells.block_px, 0, cells.block_px, cells.width).clip(cells.height, cells.width)
-        if trained is not None:
-            others = _trained(trained, window, stride, classes)
+        if trained_scores is not None:
+            others = _trained(trained_scores, window, stride, count)
             odds = np.where(np.isfinite(others), (odds + others) / 2, odds).astype(np.float32)
         ids = labels.read(window)
         counts = np.ones(ids.shape, dtype=np.bool_) if aoi is None else aoi.mask(window)
@@ -119,19 +120,15 @@ def map_of(
     return make_map(folder, (count, rows, cols), stride, range(0, rows, side), strip)
 
 
-def _trained(path: Path, window: Window, stride: int, classes: Sequence[ClassName]) -> npt.NDArray[np.float32]:
-    """Return the log-odds (K, rows, cols) of cells by a raster of scores; nan where it has none."""
+def _trained(scores: ScoresOf, window: Window, stride: int, classes: int) -> npt.NDArray[np.float32]:
+    """Return the log-odds (K, rows, cols) of cells by the scores of a prediction; nan where it has none."""
     rows, cols = -(-window.height // stride), -(-window.width // stride)
-    odds = np.full((len(classes), rows, cols), np.nan, dtype=np.float32)
-    places = {str(item["name"]): int(item["id"]) for item in classes}
-    with rasterio.open(path) as file:
-        part = RasterioWindow(window.col, window.row, window.width, window.height)
-        known = _means(file.dataset_mask(window=part) > 0, stride)
-        for band, name in enumerate(file.descriptions, start=1):
-            values = np.nan_to_num(file.read(band, window=part).astype(np.float64)) * file.scales[band - 1]
-            share = np.clip(_means(values, stride) / np.maximum(known, 1e-9), 1e-6, 1 - 1e-6)
-            value = np.clip(np.log(share) - np.log1p(-share), -LARGEST, LARGEST)
-            odds[places[name]] = np.where(known > 0.5, value, np.nan)
+    odds = np.full((classes, rows, cols), np.nan, dtype=np.float32)
+    for class_id, values in scores(window).items():
+        known = _means(np.isfinite(values), stride)
+        share = np.clip(_means(np.nan_to_num(values), stride) / np.maximum(known, 1e-9), 1e-6, 1 - 1e-6)
+        value = np.clip(np.log(share) - np.log1p(-share), -LARGEST, LARGEST)
+        odds[class_id] = np.where(known > 0.5, value, np.nan)
     return odds
 
 

@@ -49,7 +49,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, output
     inputs
         `sums/<scene id>`: `sums.json` and `totals.npy` of each training scene; `features/<scene id>`,
         `labels/<scene id>` and, for some, `aoi/<scene id>` of each labelled scene; `scores/<scene id>`: `scores.tif`
-        of a trained model, for scenes that it has not seen, if they count.
+        or `cells.json` of a trained model, for scenes that it has not seen, if they count.
     settings
         task, classes, null_id, background, scenes, most_made.
     outputs

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.classification import SPEC
@@ -167,7 +167,7 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.classification.model import objective as make
 
@@ -205,6 +205,10 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
 def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     """Return the mean of the probabilities, `(N, K)` float32."""
     return mean(np.asarray(prediction) for _, prediction in predictions)
+
+
+def reduction(settings: CellInferSettings) -> None:
+    """Return None: the merger needs all of a prediction."""
 
 
 def merger(grid: Grid, outputs: Path, settings: CellInferSettings) -> Merger:

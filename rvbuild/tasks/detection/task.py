@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
@@ -186,7 +186,7 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.detection.model import objective as make
 
@@ -228,6 +228,10 @@ def averaged(predictions: Oriented, side_px: int) -> list[Detected]:
     turns = list(predictions)
     images = range(len(turns[0][1]))
     return [fused([(orientation, chips[image]) for orientation, chips in turns], side_px) for image in images]
+
+
+def reduction(settings: BoxInferSettings) -> None:
+    """Return None: the merger needs all of a prediction."""
 
 
 def merger(grid: Grid, outputs: Path, settings: BoxInferSettings) -> Merger:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from rvbuild.geo.write.columns import Columns
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Sink = Callable[[int, int, Floats, Bools], None]
+Sink = Callable[[int, int, Any, Bools], None]
 
 BLOCK_PX = 1 << 18
 """The pixels that are finished at once between windows: the copies that this needs stay small."""
@@ -48,6 +49,7 @@ class Blender:
         blend: str,
         sink: Sink,
         folder: Path | None = None,
+        dtype: npt.DTypeLike = np.float32,
     ) -> None:
         """Prepare for a scene.
 
@@ -67,6 +69,8 @@ class Blender:
             the same rows, from left to right, bands from top to bottom. The arrays are valid during the call.
         folder
             For a temporary file; None for the directory of temporary files.
+        dtype
+            Of what is blended; with "none" it need not be probabilities.
         """
         self._height, self._width, self._size, self._stride, self._sink = height, width, size, stride, sink
         self._kernel = cosine_weights(size) if blend == "cosine" else None
@@ -74,11 +78,12 @@ class Blender:
         weighted = blend != "none"
         # Rows from `_row`: of the window at hand, from column `_col`; and under all windows, from the earlier passes
         # right of it, for the next pass left of it.
-        self._work = _Sums.zeros(outputs, rows, cols, weighted)
-        self._carry = _Carried(outputs, max(0, rows - stride), width, weighted, folder)
+        self._dtype = dtype
+        self._work = _Sums.zeros(outputs, rows, cols, weighted, dtype)
+        self._carry = _Carried(outputs, max(0, rows - stride), width, weighted, folder, dtype)
         self._row = self._col = 0
 
-    def add(self, window: Window, probabilities: Floats, keep: Bools) -> None:
+    def add(self, window: Window, probabilities: npt.NDArray[Any], keep: Bools) -> None:
         """Blend one window in.
 
         Parameters
@@ -151,7 +156,8 @@ class Blender:
         block = max(1, BLOCK_PX // self._width)
         for first in range(done + max(0, carried), row, block):
             rows = min(block, row - first)
-            self._give(first, 0, _Sums.zeros(len(self._work.sums), rows, self._width, False), np.s_[:, :])
+            nothing = _Sums.zeros(len(self._work.sums), rows, self._width, False, self._dtype)
+            self._give(first, 0, nothing, np.s_[:, :])
         self._carry.shift_up(row - done)
         self._row, self._col = row, 0
         self._work.clear()
@@ -167,7 +173,7 @@ class Blender:
             weights = source.weights[where]
             np.divide(sums, weights, out=sums, where=weights > 0)
         if not known.all():
-            np.copyto(sums, np.float32(0), where=~known)
+            np.copyto(sums, 0, where=~known)
         self._sink(row, col, sums, known)
 
 
@@ -175,14 +181,14 @@ class Blender:
 class _Sums:
     """Sums of probabilities (K, h, w), what is predicted (h, w), and sums of weights (h, w) unless they are all 1."""
 
-    sums: Floats
+    sums: npt.NDArray[Any]
     known: Bools
     weights: Floats | None
 
     @classmethod
-    def zeros(cls, outputs: int, height: int, width: int, weighted: bool) -> _Sums:
+    def zeros(cls, outputs: int, height: int, width: int, weighted: bool, dtype: npt.DTypeLike) -> _Sums:
         """Return sums of nothing."""
-        sums = np.zeros((outputs, height, width), dtype=np.float32)
+        sums = np.zeros((outputs, height, width), dtype=dtype)
         weights = np.zeros((height, width), dtype=np.float32) if weighted else None
         return cls(sums, np.zeros((height, width), dtype=bool), weights)
 
@@ -212,9 +218,11 @@ class _Sums:
 class _Carried:
     """Sums of the full width of a scene, below the current row of windows."""
 
-    def __init__(self, outputs: int, rows: int, width: int, weighted: bool, folder: Path | None) -> None:
+    def __init__(
+        self, outputs: int, rows: int, width: int, weighted: bool, folder: Path | None, dtype: npt.DTypeLike
+    ) -> None:
         self.rows = rows
-        self._sums = Columns(outputs + weighted, rows, width, np.float32, folder)
+        self._sums = Columns(outputs + weighted, rows, width, dtype, folder)
         """With the weights as the last plane."""
         self._known = Columns(1, rows, width, bool, folder)
         self._weighted = weighted

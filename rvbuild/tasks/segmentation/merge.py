@@ -57,22 +57,24 @@ class SegmentationMerger:
         trained = without_null(settings["classes"], settings["null_id"])
         self._class_ids = np.array([item["id"] for item in trained], dtype=np.uint8)
         self._labels, self._scores = writers(grid, outputs, settings, final=final)
-        self._blender = Blender(
-            grid.height,
-            grid.width,
-            len(trained),
-            settings["chip_px"],
-            predict["stride_px"],
-            predict["blend"],
-            self._write,
-            outputs,
-        )
+        self._alone = one_decides(settings)
+        size, stride = settings["chip_px"], predict["stride_px"]
+        if self._alone:
+            sink, dtype = self._write_outputs, np.uint8
+            self._blender = Blender(grid.height, grid.width, 1, size, stride, "none", sink, outputs, dtype)
+        else:
+            count, blend = len(trained), predict["blend"]
+            self._blender = Blender(grid.height, grid.width, count, size, stride, blend, self._write_scores, outputs)
 
-    def add(self, window: Window, prediction: Floats, valid: Bools) -> None:
+    def add(self, window: Window, prediction: Floats | Labels, valid: Bools) -> None:
         """Take the probabilities (K, H, W) float32 of a window and which of its pixels (H, W) count.
 
-        Windows come in row-major order and may overhang the scene; a window of which no pixel counts may be left out.
+        If `one_decides`, the prediction may also be what `outputs_of` returns. Windows come in row-major order and may
+        overhang the scene; a window of which no pixel counts may be left out.
         """
+        if self._alone:
+            outputs = outputs_of(cast("Floats", prediction)) if prediction.ndim > 2 else prediction
+            prediction = outputs[np.newaxis]
         self._blender.add(window, prediction, valid)
 
     def finish(self) -> None:
@@ -84,18 +86,53 @@ class SegmentationMerger:
             if writer is not None:
                 writer.close()
 
-    def _write(self, row: int, col: int, scores: Floats, known: Bools) -> None:
-        """Take a finished block."""
+    def _write_outputs(self, row: int, col: int, outputs: Labels, known: Bools) -> None:
+        """Take a finished block of the positions of the most likely classes."""
+        ids = np.full(256, NODATA, dtype=np.uint8)
+        ids[: len(self._class_ids)] = self._class_ids
+        (output,) = outputs
+        if ((output == _NOT_FINITE) & known).any():
+            raise _not_finite(row, len(output))
+        labels = ids[output]
+        labels[~known] = NODATA
+        self._labels.write(row, labels, col)
+
+    def _write_scores(self, row: int, col: int, scores: Floats, known: Bools) -> None:
+        """Take a finished block of probabilities."""
         best, output = most_likely(scores)
         if not np.isfinite(best).all():
-            raise ModelError(
-                f"the model gave values that are not finite for rows {row} to {row + len(best) - 1}; "
-                "expected probabilities. Its weights have probably diverged: train with a lower lr"
-            )
+            raise _not_finite(row, len(best))
         labels = np.where(known, self._class_ids[output], np.uint8(NODATA))
         self._labels.write(row, labels, col)
         if self._scores is not None:
             self._scores.write_encoded(row, self._scores.encode(scores, known), labels != NODATA, col)
+
+
+_NOT_FINITE = 255
+"""The position of the most likely class where the probabilities are not finite; there are at most 255 classes."""
+
+
+def one_decides(settings: SegmentationInferSettings) -> bool:
+    """Tell whether the class of each pixel is the most likely one of one window, and nothing else is asked for."""
+    predict = settings["predict"]
+    apart = predict["stride_px"] >= settings["chip_px"]
+    return not predict["scores"] and (predict["blend"] == "none" or (predict["blend"] == "mean" and apart))
+
+
+def outputs_of(scores: Floats) -> Labels:
+    """Return the position of the most likely class of each pixel, from probabilities (K, H, W)."""
+    best, output = most_likely(scores)
+    finite = np.isfinite(best)
+    if not finite.all():
+        output[~finite] = _NOT_FINITE
+    return output
+
+
+def _not_finite(row: int, count: int) -> ModelError:
+    return ModelError(
+        f"the model gave values that are not finite for rows {row} to {row + count - 1}; expected probabilities. Its "
+        "weights have probably diverged: train with a lower lr"
+    )
 
 
 def most_likely(scores: Floats) -> tuple[Floats, npt.NDArray[np.uint8]]:

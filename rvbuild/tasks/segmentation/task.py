@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.chips.geometry import orient as turned
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
@@ -101,10 +101,16 @@ def label_digest(source: LabelSource, window: Window) -> str | None:
 def class_counts(target: Target, n_classes: int) -> np.ndarray:
     """Return the pixels of each class id, `(n_classes,)` int64."""
     ids = target["labels"]
-    if n_classes <= _FEW_CLASSES:
-        return np.array([np.count_nonzero(ids == class_id) for class_id in range(n_classes)], dtype=np.int64)
-    counts: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
-    return counts.astype(np.int64)
+    if n_classes > _FEW_CLASSES:
+        histogram: np.ndarray = np.bincount(ids.ravel(), minlength=n_classes)
+        return histogram.astype(np.int64)
+    counts, left = np.zeros(n_classes, dtype=np.int64), ids.size
+    for class_id in range(n_classes):
+        if not left:
+            break
+        counts[class_id] = np.count_nonzero(ids == class_id)
+        left -= int(counts[class_id])
+    return counts
 
 
 def pack(targets: Sequence[Target]) -> dict[str, np.ndarray]:
@@ -131,7 +137,7 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.segmentation.model import objective as make
 
@@ -169,6 +175,13 @@ def exported(model: nn.Module, info: ModelInfo) -> Exported:
 def averaged(predictions: Oriented, side_px: int) -> np.ndarray:
     """Return the mean of the probabilities, turned back, `(N, K, H, W)` float32."""
     return mean(turned_back(predictions))
+
+
+def reduction(settings: SegmentationInferSettings) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Return what chooses the most likely class of each pixel, if no other window counts and no scores are written."""
+    from rvbuild.tasks.segmentation.merge import one_decides, outputs_of
+
+    return outputs_of if one_decides(settings) else None
 
 
 def merger(grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> Merger:
