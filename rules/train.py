@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from rvbuild.cores import thread_count
+from rvbuild.engine.run.machine import card_count
+from rvbuild.errors import UsageError
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.project.tasks.augmentations import AUGMENTATIONS
 from rvbuild.rules.common import (
@@ -32,6 +35,7 @@ from rvbuild.rules.inputs import own_chips
 
 if TYPE_CHECKING:
     from rvbuild.settings.chip import ShownBoxes
+    from rvbuild.settings.train import TrainSettings
     from rvbuild.stages.train.settings import BackendStageSettings, Pixels, TrainStageSettings
 
 VERSION = 4
@@ -124,6 +128,9 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
     in_no_key: dict[str, object] = {"workers": train.pop("workers")}
     if (log := train.pop("log", None)) is not None:
         in_no_key["log"] = log
+    processes = 1
+    if train.get("shards", 1) > 1:
+        in_no_key["processes"] = processes = _processes_of(train)
     hints: dict[str, Mapping[str, object]] = {"train": in_no_key}
     if pixels:
         hints["pixels"] = pixels
@@ -156,10 +163,56 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
         writes=(*WRITES, *checkpoints) if project.train.checkpoints else WRITES,
         hints=hints,
         resource="torch",
-        demand=Demand(cores=project.train.threads, device=project.train.device),
+        demand=_demand(train, processes),
         live=folder(project, "live", "log.jsonl"),
         resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train["schedule"])),
     )
+
+
+def _threads_of(train: TrainSettings) -> int:
+    """Return the threads of each process of a training in shards; they do not depend on the number of processes."""
+    return train.get("threads") or max(1, thread_count() // train["shards"])
+
+
+def _processes_of(train: TrainSettings) -> int:
+    """Return how many processes compute the shards by default: as many as this machine has cores or GPUs for."""
+    kind, _, number = train["device"].partition(":")
+    cards = 0 if kind == "cpu" else card_count()
+    if cards:
+        return 1 if number else min(train["shards"], cards)
+    return max(1, min(train["shards"], thread_count() // _threads_of(train)))
+
+
+def _demand(train: TrainSettings, processes: int) -> Demand:
+    """Return what a training needs."""
+    if train.get("shards", 1) == 1:
+        return Demand(cores=train.get("threads"), device=train["device"])
+    return Demand(cores=processes * _threads_of(train), device=train["device"], cards=processes)
+
+
+def with_processes(artifact: Artifact, processes: int) -> Artifact:
+    """Return an artifact that is computed by so many processes, if it is a training.
+
+    Raises
+    ------
+    UsageError
+        It has fewer shards.
+    """
+    settings = artifact.settings.get("train")
+    if artifact.stage != "train" or not isinstance(settings, dict):
+        return artifact
+    shards = settings.get("shards", 1)
+    if processes > shards:
+        has = "is not set" if shards == 1 else f"is {shards}"
+        raise UsageError(
+            f"--procs {processes}: train.shards of {artifact.project} {has}, and each process needs a shard; set "
+            f"shards = {processes} in [train], which trains again, or "
+            + ("leave --procs out" if shards == 1 else f"give at most --procs {shards}")
+        )
+    if shards == 1:
+        return artifact
+    hints = {**artifact.hints, "train": {**artifact.hints["train"], "processes": processes}}
+    return replace(artifact, hints=hints, demand=_demand(cast("TrainSettings", settings), processes))
 
 
 def _shown_boxes(project: Project) -> ShownBoxes | None:

@@ -9,7 +9,7 @@ from rvbuild.errors import UsageError
 THREADS_VARIABLE = "RVBUILD_THREADS"
 
 CARD_VARIABLE = "RVBUILD_CARD"
-"""The variable that tells a job its GPU, as a number among CUDA's visible devices."""
+"""The variable that tells a job its GPU, as a number among CUDA's visible devices; or several, as `0,1`."""
 
 
 def cores() -> int:

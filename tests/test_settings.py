@@ -291,6 +291,7 @@ ADDED: Mapping[type[Table], set[str]] = {
     BoxEvalTable: {"iou_thresh"},
     CellPredictTable: {"cells"},
     BoxPredictTable: {"boxes", "score_thresh", "merge_thresh"},
+    TrainTable: {"processes"},
 }
 
 #: Fields whose settings have another form, or are missing under conditions of their own.

@@ -7,17 +7,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import numpy as np
 
 from rvbuild import rules
-from rvbuild.errors import DataError, ModelError
+from rvbuild.errors import DataError, ModelError, UsageError
 from rvbuild.files.address import is_url
 from rvbuild.files.urls import Url
 from rvbuild.process import variables
 from rvbuild.progress import Progress, Silent
 from rvbuild.session.process_context import ProcessContext
+from rvbuild.stages.names import Engine
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,10 +99,13 @@ class Model:
         Raises
         ------
         ModelError
-            A training backend computes the model: there is no network of torch.
+            A training backend or another engine computes the model: there is no network of torch.
         """
+        from rvbuild.stages.engines.exported import ExportedNetwork
         from rvbuild.stages.network import Network
 
+        if isinstance(self._predictor, ExportedNetwork):
+            raise ModelError('the model has no torch module: another engine computes it; load it with engine="torch"')
         if not isinstance(self._predictor, Network):
             raise ModelError(
                 f'the model has no torch module: the training backend "{self._predictor.info.model}" computes it'
@@ -201,7 +205,7 @@ class Model:
         return targets
 
 
-def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False) -> Model:
+def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False, engine: Engine = "auto") -> Model:
     """Load the model of a bundle from `rvbuild bundle`.
 
     Parameters
@@ -211,7 +215,11 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
     device : str
         `auto` (a GPU if there is one), `cpu`, `cuda`, or one GPU such as `cuda:1`.
     allow_code : bool
-        Whether Python code in the bundle may run, with your permissions. Models of user code need it.
+        Whether Python code in the bundle may run, with your permissions. Models of user code need it, unless an engine
+        computes their export.
+    engine : str
+        What computes the network: `torch`; `onnxruntime` or `openvino`, for bundles with ONNX; `auto`, which is torch
+        where it is installed, else an engine that is.
 
     Returns
     -------
@@ -222,7 +230,9 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
     DataError
         The bundle is damaged, or the file is not a bundle.
     ModelError
-        The model cannot be loaded, or needs Python code that is not allowed to run.
+        The model cannot be loaded, needs Python code that is not allowed to run, or the engine is not installed.
+    UsageError
+        There is no such engine.
 
     Examples
     --------
@@ -233,8 +243,10 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
     """
     from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, read_info
     from rvbuild.stages.bundle.predict import open_bundle, require_permission
-    from rvbuild.stages.predictor import load_predictor
+    from rvbuild.stages.predictor import exported_engine, load_predictor
 
+    if engine not in get_args(Engine):
+        raise UsageError(f"engine: expected one of {', '.join(get_args(Engine))}; found {engine!r}")
     bundle = Path(path).absolute()
     # Virtual files may only refer to files in their own directory.
     context = ProcessContext({**variables.for_workers(os.environ), **rules.places(None, ())}, None)
@@ -242,8 +254,17 @@ def load_model(path: PathLike, *, device: str = "auto", allow_code: bool = False
         into = Path(name)
         settings = open_bundle(bundle, into)
         settings["predict"]["device"] = device
-        require_permission(bundle, read_info(into / DESCRIPTION), settings["image"], allow_code, allow_code)
-        predictor = load_predictor(into / WEIGHTS, into / DESCRIPTION, device, run_embedded_code=allow_code)
+        info = read_info(into / DESCRIPTION)
+        allow_model = allow_code or exported_engine(engine, info) is not None
+        require_permission(bundle, info, settings["image"], allow_model, allow_code)
+        predictor = load_predictor(
+            into / WEIGHTS,
+            into / DESCRIPTION,
+            device,
+            run_embedded_code=allow_code,
+            engine=engine,
+            where=str(bundle),
+        )
     return Model(predictor, settings, context, bundle)
 
 

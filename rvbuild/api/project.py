@@ -162,6 +162,7 @@ class Project:
         keep_going: bool = False,
         always_make: bool = False,
         inline: bool = False,
+        procs: int | None = None,
         progress: Progress | None = None,
     ) -> Run:
         """Bring a stage and its dependencies up to date, as the command does.
@@ -183,6 +184,9 @@ class Project:
             Whether to build fresh artifacts again.
         inline : bool
             Whether to run stages in this process, one at a time, for debugging.
+        procs : int, optional
+            Number of processes of a training in shards, at most `train.shards`. Default: as many as there are cores or
+            GPUs for.
         progress : callable, optional
             Receives a line for each outcome, for example `progress=print`. By default, notes go to the logger
             `rvbuild`.
@@ -203,7 +207,9 @@ class Project:
         """
         if jobs is not None and jobs < 1:
             raise UsageError(f"jobs: expected a number from 1, found {jobs}")
-        order = Order(stage, tuple(scenes), jobs, keep_going, always_make, inline, self._trust)
+        if procs is not None and procs < 1:
+            raise UsageError(f"procs: expected a number from 1, found {procs}")
+        order = Order(stage, tuple(scenes), jobs, keep_going, always_make, inline, self._trust, procs=procs)
         reports = Reports(progress)
         with planned([self._snapshot()], order, reports) as work:
             valid = list(dict.fromkeys([*BUILDING, *(a.stage for a in work.session.artifacts)]))

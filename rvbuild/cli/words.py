@@ -34,7 +34,7 @@ def normal_words(words: list[str]) -> list[str] | None:
             if not _is_count(word):
                 return None
             value = False
-        elif word in ("-j", "--jobs"):
+        elif word in ("-j", "--jobs", "--procs"):
             value = True
         elif word.endswith(".toml"):
             projects.append(os.path.abspath(word))  # noqa: PTH100 - as above

@@ -81,6 +81,39 @@ def serve_code(code: Code | None, inputs: Iterable[str] = ()) -> Watch | None:
     return watch
 
 
+def served_code() -> Code | None:
+    """Return the code that is served."""
+    return _CODE
+
+
+def reported(watch: Watch | None, note: Callable[[str], None]) -> None:
+    """Tell which files the user's code has read that are in no key.
+
+    Raises
+    ------
+    CodeError
+        It has read one of the workspace, even if it ignored the error.
+    """
+    if watch is None:
+        return
+    if watch.refused:
+        raise CodeError(watch.refused[0])
+    for path in watch.outside:
+        note(f"warning: your code reads {path}, which is not part of any key: add it to `depends` in [project]")
+
+
+def paths_in(value: Any) -> Iterator[str]:
+    """Yield the files and directories among the arguments of a stage."""
+    if isinstance(value, Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from paths_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from paths_in(item)
+
+
 class Served:
     """The served code, for child processes: unpickling it serves the same modules."""
 

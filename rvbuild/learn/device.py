@@ -37,7 +37,7 @@ def select_device(name: str = "auto", where: str = "device") -> torch.device:
             f'{where}: "{name}" was requested, but torch {torch.__version__} sees no CUDA device; '
             f'check the driver with nvidia-smi, or use "auto" or "cpu"'
         )
-    number = int(card or os.environ.get(CARD_VARIABLE) or 0)
+    number = int(card or os.environ.get(CARD_VARIABLE, "").partition(",")[0] or 0)
     if number >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         there = "there is 1 CUDA device" if count == 1 else f"there are {count} CUDA devices"

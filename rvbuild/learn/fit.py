@@ -24,9 +24,11 @@ from rvbuild.learn.device import seed_cpu, select_device, upload
 from rvbuild.learn.functions import TARGET, FunctionObjective, Loss, Losses, Metrics
 from rvbuild.learn.models.user import ENCODERS, find_encoder
 from rvbuild.learn.models.weights import load_state
+from rvbuild.learn.passes.base import Data
+from rvbuild.learn.passes.whole import Whole
 from rvbuild.learn.selection import Epoch
 from rvbuild.learn.steps.encoder import Encoder, of_module
-from rvbuild.learn.training import Data, Training
+from rvbuild.learn.training import Training
 from rvbuild.progress import Progress, Silent
 from rvbuild.settings.train import LayerSettings, LoopSettings, of_encoder
 
@@ -207,7 +209,7 @@ def fit(
         identity.append([[list(parameter.shape) for parameter in layer] for layer in treated.layers()])
     where = select_device(device, "device")
     with reproducibly(seed, where):
-        training = Training(
+        passes = Whole(
             model,
             Data(Loader(_Maker(splits, seed), workers, ahead=False), counts["train"], counts.get("validation", 0)),
             FunctionObjective(loss, metrics),
@@ -218,6 +220,7 @@ def fit(
             progress=progress or Silent(),
             encoder=treated,
         )
+        training = Training(passes)
         if resume is not None:
             resume.mkdir(parents=True, exist_ok=True)
         trained = training.run(resume, json.dumps(identity, sort_keys=True))

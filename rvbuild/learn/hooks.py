@@ -78,3 +78,22 @@ class Objective(Protocol):
 
     def scores(self) -> Scores:
         """Return the metrics of the batches validated since the last call, as JSON data, and reset them."""
+
+
+class PartObjective(Objective, Protocol):
+    """An objective of batches that may be parts of larger ones, in several processes."""
+
+    def weight(self, targets: Targets) -> float:
+        """Return how much the loss of a batch weighs where it is a part of a larger one.
+
+        Parameters
+        ----------
+        targets
+            Of the batch, on the CPU.
+        """
+
+    def counts(self) -> Any:
+        """Return what `validate` has counted since the last call, for other processes, and reset it."""
+
+    def count(self, counts: Any) -> None:
+        """Count for `scores` what another objective of the same training has counted."""

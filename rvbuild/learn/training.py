@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import resume as snapshots
 from rvbuild.learn import selection
-from rvbuild.learn.batchnorm import allow_single_values, measured
-from rvbuild.learn.chips.loader import Batch, Loader, epoch_requests, plain_requests
 from rvbuild.learn.curves import FIGURES, by_class, mean_of, shown_figure
-from rvbuild.learn.device import amp_dtype, place, seed_everything, upload
-from rvbuild.learn.hooks import Objective
 from rvbuild.learn.logs.epochs import EpochLog
 from rvbuild.learn.models.weights import State, load_state
-from rvbuild.learn.selection import Epoch, Scores
-from rvbuild.learn.steps.encoder import Encoder
-from rvbuild.learn.steps.freezing import Freezing
-from rvbuild.learn.steps.stepper import Place, Stepper
-from rvbuild.progress import Progress
-from rvbuild.settings.train import LoopSettings
-
-MEASURED_CHIPS = 64
-"""Number of training chips, without augmentation, for the statistics of batch normalisation."""
-
-
-class Normalize(Protocol):
-    """Turns raw batches into what the model is given, on the device; see `rvbuild.learn.normalize.Normalizer`."""
-
-    def __call__(self, images: torch.Tensor, valid: torch.Tensor | None, device: torch.device) -> torch.Tensor:
-        """Return one batch."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data of a training."""
-
-    loader: Loader
-    count: int
-    """Training chips."""
-    validation_count: int
-    chances: np.ndarray | None = None
-    """`(count,)` probability of each to be drawn; None: each comes once in an epoch."""
+from rvbuild.learn.passes.base import Passes
+from rvbuild.learn.selection import Epoch
 
 
 @dataclass(frozen=True)
@@ -72,55 +38,23 @@ class Training:
 
     Parameters
     ----------
-    model
-        Fresh; it is moved to the device.
-    data, objective, normalizer
-        The source of batches, the objective, and the normalisation.
-    train
-        The train settings.
-    seed
-        Determines the order, the augmentation, and random draws of the model.
-    device
-        Where to compute.
-    encoder
-        Of the model, if the train settings treat it in a way of its own.
+    passes
+        Over its chips. If several processes share them, each has a training of its own, and all of them the same model
+        and log; the first one writes files.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        data: Data,
-        objective: Objective,
-        normalizer: Normalize,
-        train: LoopSettings,
-        *,
-        seed: int,
-        device: torch.device,
-        progress: Progress,
-        encoder: Encoder | None = None,
-    ) -> None:
-        self.model = place(model, device)
-        allow_single_values(self.model)
-        self._data = data
-        self._objective = objective
-        self._normalizer = normalizer
-        self._train = train
-        self._seed = seed
-        self._device = device
-        self._progress = progress
-        self._amp = amp_dtype(train["amp"], device)
-        self._scaler = torch.amp.GradScaler(device.type, enabled=self._amp == torch.float16)
-        batches = len(epoch_requests(data.count, train["batch_size"], seed, 0))
-        self._freezing = Freezing(encoder, train.get("freeze", 0))
-        self._steps = Stepper(self.model, encoder, train, batches, self._scaler)
+    def __init__(self, passes: Passes) -> None:
+        self._passes, self._first = passes, passes.group.first
+        self._data, self._train, self._progress = passes.data, passes.train, passes.progress
         self._best: State | None = None
         self._lines: list[Epoch] = []
         self._keep: Path | None = None
         self._kept: dict[str, str] = {}
-        rng = np.random.default_rng([seed, 0])
-        chosen = np.sort(rng.permutation(data.count)[:MEASURED_CHIPS])
-        self._measure_requests = plain_requests("train", chosen.tolist(), train["batch_size"])
-        self._validation_requests = plain_requests("validation", range(data.validation_count), train["batch_size"])
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, on its device."""
+        return self._passes.model
 
     def run(
         self,
@@ -162,7 +96,7 @@ class Training:
                     f"chip.size_px, or choose a smaller train.model ({error})"
                 ) from error
             self._lines.append(line)
-            if resume is not None:
+            if resume is not None and self._first:
                 snapshots.save(resume, self._snapshot(identity))
             if log is not None:
                 log.add(line)
@@ -174,34 +108,41 @@ class Training:
             )
         if self._train["select"] == "best" and self._best is not None:
             return Trained(self._best, self._lines, self._best_epoch(), [*self._kept])
-        with self._evaluated(len(self._lines)):
+        with self._passes.evaluated(len(self._lines)):
             return Trained(_copy(self.model.state_dict()), self._lines, len(self._lines), [*self._kept])
 
     def _epoch(self, epoch: int, epochs: int) -> Epoch:
-        train_loss, rate = self._learn(epoch, epochs)
-        line: Epoch = {"epoch": epoch, "lr": rate, "train_loss": train_loss, "val_loss": None, "metrics": None}
-        if parts := self._objective.parts():
-            line["train_losses"] = parts
+        learnt = self._passes.learn(epoch)
+        line: Epoch = {
+            "epoch": epoch,
+            "lr": learnt.rate,
+            "train_loss": learnt.loss,
+            "val_loss": None,
+            "metrics": None,
+        }
+        if learnt.parts:
+            line["train_losses"] = learnt.parts
         self._require_finite("training", line["train_loss"], epoch)
         if self._data.validation_count:
-            with self._evaluated(epoch):
+            with self._passes.evaluated(epoch):
                 self._progress.start(f"validation {epoch}/{epochs}", self._data.validation_count, "chips")
-                line["val_loss"], line["metrics"] = self._validate()
+                validated = self._passes.validate()
+                line["val_loss"], line["metrics"] = validated.loss, validated.metrics
                 # The last step of an epoch can be the one that diverges.
                 self._require_finite("validation", line["val_loss"], epoch)
-                if parts := self._objective.parts():
-                    line["val_losses"] = parts
+                if validated.parts:
+                    line["val_losses"] = validated.parts
                 if self._best is None or selection.improves(line, self._lines, self._metric):
                     self._best = _copy(self.model.state_dict())
                 self._keep_epoch(epoch)
         elif self._keep is not None:
-            with self._evaluated(epoch):
+            with self._passes.evaluated(epoch):
                 self._keep_epoch(epoch)
         return line
 
     def _keep_epoch(self, epoch: int) -> None:
         """Write the model as if the training ended now, if the models of all epochs are kept."""
-        if self._keep is not None:
+        if self._keep is not None and self._first:
             name, digest = snapshots.save_epoch(self._keep, epoch, _copy(self.model.state_dict()))
             self._kept[name] = digest
 
@@ -211,80 +152,6 @@ class Training:
                 f"the {what} loss is {loss} in epoch {epoch}: the weights have diverged; lower train.lr (it is "
                 f"{self._train['lr']})"
             )
-
-    def _learn(self, epoch: int, epochs: int) -> tuple[float, float]:
-        """Return the mean loss per chip of one epoch of steps, and the last learning rate."""
-        data = self._data
-        requests = epoch_requests(data.count, self._train["batch_size"], self._seed, epoch, data.chances)
-        self._progress.start(f"epoch {epoch}/{epochs}", sum(len(r.chips) for r in requests), "chips")
-        digest = hashlib.blake2b(f"{self._seed}/{epoch}".encode(), digest_size=8)
-        seed_everything(int.from_bytes(digest.digest(), "little"))
-        self._freezing.train(self.model, epoch)
-        total, chips, rate = torch.zeros((), dtype=torch.float64, device=self._device), 0, 0.0
-        step, places = (epoch - 1) * self._steps.per_epoch, self._steps.places([len(r.chips) for r in requests])
-        with contextlib.closing(self._data.loader.batches(requests)) as batches:
-            for batch, at in zip(batches, places, strict=True):
-                count = len(batch.images)
-                total += self._gradients(batch, at) * count
-                if at.last:
-                    rate = self._steps.take(step)
-                    step += 1
-                chips += count
-                self._progress.advance(count)
-        return float(total) / chips, rate
-
-    def _gradients(self, batch: Batch, at: Place) -> torch.Tensor:
-        """Add the gradients of a batch to those of its step, and return its loss."""
-        images, targets = self._on_device(batch)
-        if at.first:
-            self._steps.clear()
-        with self._precision():
-            loss = self._objective.loss(self.model, images, targets)
-        self._steps.add(loss, at)
-        return loss.detach().double()
-
-    def _validate(self) -> tuple[float, Scores]:
-        """Return the mean loss per chip and the metrics of the validation chips."""
-        total = torch.zeros((), dtype=torch.float64, device=self._device)
-        with torch.inference_mode():
-            for batch in self._batches(self._validation_requests):
-                images, targets = self._on_device(batch)
-                with self._precision():
-                    loss = self._objective.validate(self.model, images, targets)
-                total += loss.double() * len(images)
-                self._progress.advance(len(images))
-        return float(total) / self._data.validation_count, self._objective.scores()
-
-    @contextlib.contextmanager
-    def _evaluated(self, epoch: int) -> Iterator[None]:
-        """Put the model into the state in which it is validated and saved after an epoch, for the length of a block."""
-
-        def forward_all() -> None:
-            for batch in self._batches(self._measure_requests):
-                images, _ = self._on_device(batch)
-                with self._precision():
-                    self.model(images)
-
-        with self._steps.averaged(), measured(self.model, forward_all, self._freezing.kept(epoch)):
-            yield
-
-    def _batches(self, requests: Sequence[Any]) -> Iterator[Batch]:
-        with contextlib.closing(self._data.loader.batches(requests)) as batches:
-            yield from batches
-
-    def _on_device(self, batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
-        targets = {
-            name: [upload(item, self._device) for item in value]
-            if isinstance(value, list)
-            else upload(value, self._device)
-            for name, value in batch.targets.items()
-        }
-        return self._normalizer(batch.images, batch.valid, self._device), targets
-
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        if self._amp is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self._device.type, dtype=self._amp)
 
     @property
     def _metric(self) -> str:
@@ -302,16 +169,19 @@ class Training:
             identity=identity,
             epoch=len(self._lines),
             weights=self.model.state_dict(),
-            optimizer=self._steps.state(),
-            scaler=self._scaler.state_dict(),
+            optimizer=self._passes.steps.state(),
+            scaler=self._passes.scaler.state_dict(),
             best=self._best,
             lines=self._lines,
             epochs=self._kept,
-            average=None if self._steps.average is None else self._steps.average.state(),
+            average=None if self._passes.steps.average is None else self._passes.steps.average.state(),
         )
 
     def _restore(self, folder: Path, identity: str) -> None:
         snapshot = snapshots.load(folder, identity, self._progress.note)
+        # All have read it before the first replaces it, after the next epoch.
+        if len(set(self._passes.group.gathered(0 if snapshot is None else snapshot.epoch))) > 1:
+            raise ModelError(f"the processes of the training do not find the same checkpoint in {folder}; run again")
         if snapshot is None:
             return
         self._lines = snapshot.lines
@@ -324,9 +194,9 @@ class Training:
             self._lines = []
             return
         load_state(self.model, snapshot.weights)
-        self._steps.restore(snapshot.optimizer, snapshot.average, snapshot.epoch)
+        self._passes.steps.restore(snapshot.optimizer, snapshot.average, snapshot.epoch)
         if snapshot.scaler:  # there is none of an epoch that another device computed without float16
-            self._scaler.load_state_dict(dict(snapshot.scaler))
+            self._passes.scaler.load_state_dict(dict(snapshot.scaler))
         self._best = snapshot.best
         self._kept = dict(snapshot.epochs)
         self._progress.note(f"continuing after epoch {snapshot.epoch}")

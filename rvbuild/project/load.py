@@ -23,7 +23,7 @@ from rvbuild.project.toml import overrides as overriding
 from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.paths import Environment
 from rvbuild.project.toml.problems import Places, Problems
-from rvbuild.project.toml.reading import read, shown
+from rvbuild.project.toml.reading import copied, read, shown
 from rvbuild.project.toml.table import Context, tables_in
 from rvbuild.project.workspaces import find_workspace
 
@@ -94,7 +94,7 @@ def _apply(data: dict[str, Any], overrides: Sequence[str], places: Places, optio
 
 def _validate(data: dict[str, Any], problems: Problems) -> ProjectFile:
     """Return the validated file; invalid parts are reported, removed, and replaced by defaults."""
-    remaining = _copy(data)
+    remaining = copied(data)
     first = True
     while True:
         try:
@@ -139,16 +139,9 @@ def _remove(data: Any, key: Key) -> None:
     for step in outer:
         data = data[step]
     if key in _STAND_INS:
-        data[last] = _copy(_STAND_INS[key])
+        data[last] = copied(_STAND_INS[key])
     else:
         del data[last]
-
-
-def _copy(value: Any) -> Any:
-    """Copy tables and lists, so that removing from the copy does not change the original."""
-    if isinstance(value, dict):
-        return {name: _copy(item) for name, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value
 
 
 def _check(file: ProjectFile, data: dict[str, Any], problems: Problems) -> None:

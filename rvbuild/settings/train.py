@@ -99,6 +99,8 @@ class LoopSettings(OptimizerSettings, ScheduleSettings, LayerSettings):
     """The batches of a step."""
     ema: NotRequired[float]
     """The decay of the average of the weights."""
+    shards: NotRequired[int]
+    """The parts into which a batch is cut, each computed on its own; 1 if it is missing."""
 
 
 class LossSettings(TypedDict):
@@ -124,6 +126,8 @@ class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
     device: str
     workers: NotRequired[int]
     """In no key: it does not affect the result."""
+    processes: NotRequired[int]
+    """Among which the shards are divided; in no key."""
     log: NotRequired[list[LogName]]
     """Where else epochs are logged; in no key."""
     max_chips: NotRequired[int]

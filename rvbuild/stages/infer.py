@@ -53,8 +53,8 @@ class _Read(NamedTuple):
 
     window: Window
     image: npt.NDArray[Any]
-    valid: npt.NDArray[np.bool_]
-    """Both (C, chip_px, chip_px)."""
+    valid: npt.NDArray[np.bool_] | None
+    """Both (C, chip_px, chip_px); None: every value is valid."""
     seen: npt.NDArray[np.bool_]
     """(H, W) at the size of the window: where any band is valid."""
 
@@ -184,8 +184,8 @@ def infer_image(
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
         for batch in _batches(_to_predict(reads, aoi, progress), predict["batch_size"], rows):
             images = np.stack([ready.read.image for ready in batch])
-            valid = np.stack([ready.read.valid for ready in batch])
-            predictions = predictor(images, None if valid.all() else valid)
+            valid = _stacked([ready.read for ready in batch])
+            predictions = predictor(images, valid)
             behind.call(_merge, merger, [(ready.read.window, ready.keep) for ready in batch], predictions)
             progress.advance(len(batch))
             # Free its memory before the next ones are read.
@@ -199,11 +199,20 @@ def _merge(merger: Merger, windows: Sequence[tuple[Window, npt.NDArray[np.bool_]
 
 
 def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
-    image, valid = source.read(window)
-    seen: npt.NDArray[np.bool_] = np.logical_or.reduce(valid)
+    image, valid = source.read_data(window)
+    seen: npt.NDArray[np.bool_]
+    seen = np.ones(image.shape[1:], dtype=bool) if valid is None else np.logical_or.reduce(valid)
     if (window.height, window.width) != (size_px, size_px):
         image, valid = resample(image, valid, size_px)
     return _Read(window, image, valid, seen)
+
+
+def _stacked(reads: Sequence[_Read]) -> npt.NDArray[np.bool_] | None:
+    """Return the validity of a batch, (N, C, H, W); None if every value is valid."""
+    if all(read.valid is None for read in reads):
+        return None
+    valid = [np.ones(read.image.shape, dtype=bool) if read.valid is None else read.valid for read in reads]
+    return np.stack(valid)
 
 
 def _to_predict(reads: Iterable[_Read], aoi: Aoi | None, progress: Progress) -> Iterator[_Ready]:

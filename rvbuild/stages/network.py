@@ -48,6 +48,13 @@ class Network:
         """Predict one batch."""
         return self._task.forward(self.module, self.normalized(images, valid))
 
+    def output(self, images: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+        """Return the output that the exported network would have; on the CPU."""
+        network = self._task.exported(self.module, self.info).network.eval()
+        with torch.inference_mode():
+            output: np.ndarray = network(self.normalized(images, valid)).numpy()
+        return output
+
     def normalized(self, images: np.ndarray, valid: np.ndarray | None) -> torch.Tensor:
         """Return a batch as the network takes it."""
         return self._normalizer(images, valid, self._device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -42,6 +42,14 @@ class Predictor(Protocol):
         Any
             One element per image, as the merger of the task takes it.
         """
+
+
+@runtime_checkable
+class WithOutput(Protocol):
+    """A predictor of a network that is exported, or could be."""
+
+    def output(self, images: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+        """Return the output of the export for a batch; see `rvbuild.tasks.portable`."""
 
 
 def load_predictor(

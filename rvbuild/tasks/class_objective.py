@@ -53,16 +53,26 @@ class ClassObjective:
         Of the model.
     target
         The name of the target with class ids, `(N, ...)` uint8.
+    weights
+        Of the classes in the loss; None: all 1.
     """
 
     def __init__(
-        self, loss: Loss, outputs: Sequence[str], output_ids: Sequence[int], logits: Logits, target: str
+        self,
+        loss: Loss,
+        outputs: Sequence[str],
+        output_ids: Sequence[int],
+        logits: Logits,
+        target: str,
+        weights: Sequence[float] | None = None,
     ) -> None:
         self._loss, self._logits, self._target = loss, logits, target
         self._outputs = tuple(outputs)
         # Position of a class id among the outputs.
         self._positions = torch.full((256,), IGNORE, dtype=torch.int64)
         self._positions[list(output_ids)] = torch.arange(len(outputs))
+        self._weights = np.zeros(256)
+        self._weights[list(output_ids)] = 1.0 if weights is None else weights
         self._confusion = Confusion(outputs)
         self._parts: dict[str, torch.Tensor] = {}
         self._chips = 0
@@ -95,12 +105,30 @@ class ClassObjective:
 
     def scores(self) -> Scores:
         """Return IoU and F1 since the last call."""
-        return self.counted().scores()
+        return self.counts().scores()
 
-    def counted(self) -> Confusion:
+    def weight(self, targets: Targets) -> float:
+        """Return the weight of all that has a label in a batch, by which losses that are means are divided."""
+        share = targets.get(SHARE)
+        own = self._weight_of_chips(targets[self._target])
+        if share is None:
+            return float(own.sum())
+        of_chips = share.double().numpy()
+        others = self._weight_of_chips(targets[f"{OTHER}{self._target}"])
+        return float((of_chips * own + (1 - of_chips) * others).sum())
+
+    def _weight_of_chips(self, ids: torch.Tensor) -> np.ndarray:
+        """Return the weight of what has a label in each chip, `(N,)` float64."""
+        return np.array([np.bincount(chip.numpy().reshape(-1), minlength=256) @ self._weights for chip in ids])
+
+    def counts(self) -> Confusion:
         """Return the counts since the last call."""
-        counted, self._confusion = self._confusion, Confusion(self._outputs)
-        return counted
+        counts, self._confusion = self._confusion, Confusion(self._outputs)
+        return counts
+
+    def count(self, counts: Confusion) -> None:
+        """Add counts."""
+        self._confusion.matrix += counts.matrix
 
     def _wanted(self, ids: torch.Tensor) -> torch.Tensor:
         """Return class ids as output positions, int64, IGNORE without a label."""
@@ -129,8 +157,10 @@ class ClassObjective:
 
 def loss_of(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray, nothing: str
-) -> Loss:
-    """Return the loss of the train settings, or raise a DataError that begins with `nothing` if there are no labels.
+) -> tuple[Loss, list[float] | None]:
+    """Return the loss of the train settings, and the weights of its classes, or None if all weigh 1.
+
+    If there are no labels, raise a DataError that begins with `nothing`.
 
     The parameters are those of `rvbuild.tasks.protocol.Task.objective`.
     """
@@ -140,4 +170,5 @@ def loss_of(
             f"{nothing} has one of the classes {', '.join(outputs)}, so there is nothing to learn from; check the "
             "contact sheets of the chips, and the settings of the labels"
         )
-    return make_loss(train["loss"], train["loss_args"], class_weights(train["class_weights"], outputs, counts))
+    weights = class_weights(train["class_weights"], outputs, counts)
+    return make_loss(train["loss"], train["loss_args"], weights), weights

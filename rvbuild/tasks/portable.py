@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 UNSURE = 255
 """In the classes of a self-test: two classes are nearly as probable, and either may win on another machine."""
 
+LARGEST_DIFFERENCE = 1e-3
+"""By how much a score may differ between torch and another engine."""
+
+SCORES = "scores"
+"""In a self-test of a model that is sure of nothing: scores that it must give, whatever its thresholds."""
+
 _MARGIN = 0.01
+
+_SCORES = 16
+"""Pixels of a side whose probabilities a self-test has, about."""
 
 
 class Exported(NamedTuple):
@@ -78,6 +87,9 @@ class Portable(Protocol):
     def misses(self, predictions: Any, expected: Mapping[str, np.ndarray]) -> tuple[int, int]:
         """Return how much of what is expected the predictions of a batch have otherwise, and of how much."""
 
+    def scores(self, output: np.ndarray, outputs: int) -> np.ndarray:
+        """Return scores of an output, for a self-test of a model that is sure of nothing: some hundreds an image."""
+
     def qgis(self, predict: PredictSettings) -> Mapping[str, Any]:
         """Return the metadata that only this task has for QGIS Deepness and GeoDeep; empty: they do not know it."""
 
@@ -122,6 +134,11 @@ class Probabilities:
         return int(np.count_nonzero(np.asarray(predictions).argmax(axis=1)[sure] != classes[sure])), int(
             np.count_nonzero(sure)
         )
+
+    def scores(self, output: np.ndarray, outputs: int) -> np.ndarray:
+        """Return the probabilities, of some pixels each way."""
+        step = max(1, output.shape[-1] // _SCORES)
+        return output[..., ::step, ::step] if self._per_pixel else output
 
     def qgis(self, predict: PredictSettings) -> Mapping[str, Any]:
         """Return the type of a segmentation, of which no pixel and no small part is left out."""

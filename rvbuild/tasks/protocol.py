@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.settings.chip import ChipSettings
@@ -184,7 +184,7 @@ class Task(Augmentable, Protocol):
 
     def objective(
         self, train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-    ) -> Objective:
+    ) -> PartObjective:
         """Return the objective of a training.
 
         Parameters

@@ -95,6 +95,13 @@ def test_what_does_not_fit_is_refused(built: Callable[[str], Path], tmp_path: Pa
         model.predict(image, out=tmp_path)  # type: ignore[call-overload]
     with pytest.raises(rvbuild.DataError, match="no such file"):
         rvbuild.load_model(tmp_path / "nowhere.zip")
+    bundle = project.workspace / "cache/p/bundle/p.zip"
+    with pytest.raises(
+        rvbuild.UsageError, match="engine: expected one of auto, torch, onnxruntime, openvino; found 't"
+    ):
+        rvbuild.load_model(bundle, engine="tflite")  # type: ignore[arg-type]
+    with pytest.raises(rvbuild.ModelError, match=r"p\.zip: onnxruntime was requested, and there is no model as ONNX"):
+        rvbuild.load_model(bundle, engine="onnxruntime")
 
 
 def test_a_model_that_is_not_trained_yet_says_how_to_get_it(fresh: Path) -> None:

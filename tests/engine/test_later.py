@@ -106,6 +106,7 @@ def test_a_disk_that_could_not_write_is_told(stored, monkeypatch):
 
 def test_what_a_power_cut_leaves_is_built_again(space):
     """Names may survive without their bytes, in any combination: no such content is ever shown."""
+    space.scenes = ["a"]
     assert space.run()["last"] == "built"
     expected = space.shown()
     files = sorted(path for path in (space.root / "cache/store").glob("*/??/*") if path.is_file())

@@ -88,17 +88,17 @@ def test_what_computes_in_one_thread_waits_for_nobody() -> None:
 def test_each_card_has_one_job() -> None:
     crowd = Crowd(Machine(8, None, 2), [Demand(cores=None, device="auto")] * 5, 0.05)
     assert crowd.most() == 2
-    assert all(sorted(s.card for s in now.values()) in ([0], [1], [0, 1]) for now in crowd.seen)
+    assert all(sorted(s.cards for s in now.values()) in ([(0,)], [(1,)], [(0,), (1,)]) for now in crowd.seen)
     named = Crowd(Machine(8, None, 3), [Demand(device="cuda:1")] * 3, 0.02)
-    assert named.most() == 1 and all(s.card == 1 for now in named.seen for s in now.values())
+    assert named.most() == 1 and all(s.cards == (1,) for now in named.seen for s in now.values())
     assert named.seen[0][next(iter(named.seen[0]))].environment() == {"RVBUILD_CARD": "1"}
 
 
 def test_a_card_that_there_is_not_is_for_the_stage_to_refuse() -> None:
     with Machine(2, None, 2).taking(Demand(device="cuda:7"), bool) as share:
-        assert share.card == 7
+        assert share.cards == (7,)
     with Machine(2, None, 0).taking(Demand(cores=1, device="cuda"), bool) as share:
-        assert share.card is None and share.environment() == {}
+        assert share.cards == () and share.environment() == {}
 
 
 def test_who_waits_leaves_when_the_run_is_stopped() -> None:
@@ -138,7 +138,7 @@ def test_whatever_jobs_ask_for_all_run_and_none_takes_what_another_has(
         if len(held) > 1:
             assert sum(share.cores for share in held) <= cores
             assert memory is None or sum(share.memory for share in held) <= memory
-            on_cards = [share.card for share in held if share.card is not None]
+            on_cards = [card for share in held for card in share.cards]
             assert len(on_cards) == len(set(on_cards))
 
 

@@ -52,6 +52,24 @@ def test_windows_equal_the_burn_of_the_whole_scene(
         assert (burned == 8).sum() == 17 * 17 - part.height * part.width
 
 
+def test_polygons_of_all_kinds_are_burnt_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rasterize, "TILE_PX", 32)
+    plain = blobs(40)
+    large = [shapely.segmentize(shape, 0.5) for shape in blobs(20, seed=1)]
+    assert shapely.get_num_coordinates(large).min() > rasterize.KEPT_POINTS
+    holed = [shape.difference(shape.centroid.buffer(4)) for shape in blobs(20, seed=2)]
+    several = [
+        shapely.MultiPolygon([shapely.box(x, x, x + 5, x + 9), shapely.box(x + 7, x, x + 9, 40)]) for x in (1, 8)
+    ]
+    shapes = [plain[i // 2] if i % 2 else [*large, *holed, *several][i // 2] for i in range(80)] + several
+    values = [index % 7 for index in range(len(shapes))]
+    burner = Burner(shapes, values, height=HEIGHT, width=WIDTH, background=9)
+    for _ in range(2):
+        burned = burner.read(Window(0, 0, HEIGHT, WIDTH), outside=8)
+        np.testing.assert_array_equal(burned, whole(shapes, values, False))
+        burner._tiles.clear()
+
+
 halves = st.integers(-20, 2 * WIDTH + 20).map(lambda n: n / 2)
 triangles = st.lists(st.tuples(halves, halves), min_size=3, max_size=3, unique=True)
 
@@ -100,10 +118,10 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_window_looks_at_the_features_around_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    burnt: list[shapely.Geometry] = []
-    plain = rasterize._as_geojson
+    burnt: list[int] = []
+    plain = Burner._as_geojson
     monkeypatch.setattr(rasterize, "TILE_PX", 64)
-    monkeypatch.setattr(rasterize, "_as_geojson", lambda geometry: burnt.append(geometry) or plain(geometry))
+    monkeypatch.setattr(Burner, "_as_geojson", lambda self, indices: burnt.extend(indices) or plain(self, indices))
     shapes = [shapely.box(col, row, col + 8, row + 8) for row in range(0, 1600, 16) for col in range(0, 1600, 16)]
     burner = Burner(shapes, [1] * len(shapes), height=1600, width=1600, background=0)
     assert burner.read(Window(704, 704, 64, 64), outside=0).sum() == 16 * 64

@@ -43,7 +43,7 @@ def trained(batch_sizes: list[int], **changes: Any) -> tuple[nn.Module, int]:
     for at, count in zip(steps.places(batch_sizes), batch_sizes, strict=True):
         if at.first:
             steps.clear()
-        steps.add(((model(points[start : start + count]) - wanted[start : start + count]) ** 2).mean(), at)
+        steps.add(((model(points[start : start + count]) - wanted[start : start + count]) ** 2).mean(), at.share)
         start += count
         if at.last:
             steps.take(taken)

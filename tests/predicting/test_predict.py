@@ -16,9 +16,8 @@ from rvbuild.errors import DataError, UsageError
 from rvbuild.progress import Progress, Silent
 from rvbuild.session.predicting.predict import Order, prepared
 from rvbuild.stages.bundle import jobs
-from rvbuild.stages.bundle.predict import predict_images
 from tests.range_server import serving
-from tests.stages.sample_bundles import pack
+from tests.stages.sample_bundles import pack, predict_images
 from tests.stages.sample_scenes import digests, empty, image_array, write_model, write_raster
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,7 +53,7 @@ def listed() -> dict[str, Any]:
 
 def test_what_is_there_is_skipped(packed: Path, data: Path) -> None:
     assert predict(packed) == {"a": (Did.BUILT, "never built here"), "north/a": (Did.BUILT, "never built here")}
-    (alone,) = predict_images(packed, [data / "north/a.tif"], Path("alone").absolute(), Silent())
+    (alone,) = predict_images(packed, [data / "north/a.tif"], Path("alone").absolute())
     assert digests(Path("out/north/a")) == digests(alone)
     assert names("out") == [".rvbuild", "a", "manifest.json", "north"]
     before = Path("out/manifest.json").read_bytes(), Path("out/a/labels.tif").stat()
@@ -195,7 +194,7 @@ def test_remote_images_items_and_lists(packed: Path, data: Path) -> None:
         write_raster(data / "a.tif", image_array(20, 24, seed=5))
         did, why = predict(packed, *words)["a"]
         assert did is Did.BUILT and why.startswith(f"image changed: {server.url}/a.tif (known by its ETag")
-    (local,) = predict_images(packed, [data / "north/a.tif"], Path("alone").absolute(), Silent())
+    (local,) = predict_images(packed, [data / "north/a.tif"], Path("alone").absolute())
     assert digests(Path("out/s1")) == digests(local)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import rvbuild
 from rvbuild.errors import DataError
 from rvbuild.language.user_code import Code, serve_code
 from rvbuild.learn.model_files import read_info, write_info
@@ -50,6 +51,12 @@ MEMBERS = ["manifest.json", "model.json", "model.safetensors", "project.json", "
 
 def settings(**predict_: Any) -> dict[str, Any]:
     return predict_settings(**predict_)
+
+
+def predict_images(bundle_path: Path, images: list[Path], out: Path, **options: Any) -> list[Path]:
+    """Predict images with the model of a bundle in this process; return the directory of each."""
+    folders: list[Path] = rvbuild.load_model(bundle_path, **options).predict(images, out=out)
+    return folders
 
 
 def pack(folder: Path, model: list[Path], *, onnx: bool = False, **predict_: Any) -> Path:

@@ -11,10 +11,8 @@ import pytest
 
 from rvbuild.errors import DataError
 from rvbuild.learn.model_files import read_info, write_info
-from rvbuild.progress import Silent
 from rvbuild.stages.bundle import budget as bundle_budget
-from rvbuild.stages.bundle.predict import predict_images
-from tests.stages.sample_bundles import contents, pack, rewrite, settings
+from tests.stages.sample_bundles import contents, pack, predict_images, rewrite, settings
 from tests.stages.sample_scenes import image_array, write_model, write_raster
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,21 +54,21 @@ def test_more_memory_than_there_is(
 ) -> None:
     memory(8 * GIGA)
     with pytest.raises(DataError, match=message + ".* 8.0 GB is available"):
-        predict_images(asking(packed, **asked), [image], tmp_path / "out", Silent())
+        predict_images(asking(packed, **asked), [image], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_the_system_is_asked_if_nobody_says_how_much_there_is(packed: Path, image: Path, tmp_path: Path) -> None:
     bundle = asking(packed, chip_px=1 << 16, batch_size=1 << 16, stride_px=1)
     with pytest.raises(DataError, match="chip_px = 65536"):
-        predict_images(bundle, [image], tmp_path / "out", Silent())
+        predict_images(bundle, [image], tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_too_many_windows(packed: Path, tmp_path: Path) -> None:
     image = write_raster(tmp_path / "wide.tif", image_array(3200, 3200, bands=3))
     with pytest.raises(DataError, match=r"predict\.stride_px = 1: .* 10,240,000 windows; expected at most 4,000,000"):
-        predict_images(asking(packed, stride_px=1), [image], tmp_path / "out", Silent())
+        predict_images(asking(packed, stride_px=1), [image], tmp_path / "out")
 
 
 def test_sums_of_windows_that_overlap_over_a_wide_image(
@@ -80,12 +78,12 @@ def test_sums_of_windows_that_overlap_over_a_wide_image(
     image = write_raster(tmp_path / "wide.tif", image_array(64, 4000, bands=3))
     bundle = asking(packed, chip_px=64, stride_px=8, batch_size=1)
     with pytest.raises(DataError, match=r"stride_px = 8: windows that overlap this much need 3 MB"):
-        predict_images(bundle, [image], tmp_path / "out", Silent())
+        predict_images(bundle, [image], tmp_path / "out")
 
 
 def test_patches_of_any_size_are_merged_away(packed: Path, image: Path, tmp_path: Path) -> None:
     vectors = [{"class": "car", "format": "geojson", "min_area_units": 0.0, "simplify_px": 0.0, "denoise_px": 1 << 30}]
-    predict_images(asking(packed, vectors=vectors), [image], tmp_path / "out", Silent())
+    predict_images(asking(packed, vectors=vectors), [image], tmp_path / "out")
     assert (tmp_path / "out/new/car.geojson").exists()
 
 
@@ -106,8 +104,8 @@ def test_a_class_may_be_called_whatever_a_project_allows(tmp_path: Path, image: 
     bundle = rewrite(packed, {**members, "project.json": json.dumps(content).encode()})
     if name_problem(name, RESERVED_CLASSES) is not None:
         with pytest.raises(DataError, match="name: expected a name without"):
-            predict_images(bundle, [image], tmp_path / "out", Silent())
+            predict_images(bundle, [image], tmp_path / "out")
         return
     for _ in range(2):  # the second replaces the first, which is recognised
-        predict_images(bundle, [image], tmp_path / "out", Silent())
+        predict_images(bundle, [image], tmp_path / "out")
     assert len(list((tmp_path / "out/new").glob("*.geojson"))) == 1

@@ -20,13 +20,11 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.model_files import ModelInfo, read_info, write_info
-from rvbuild.progress import Silent
 from rvbuild.stages import predictor
 from rvbuild.stages.bundle import portable
 from rvbuild.stages.bundle.card import _metrics
-from rvbuild.stages.bundle.predict import predict_images
 from rvbuild.stages.engines import exporting
-from tests.stages.sample_bundles import CODE, LOG, MEMBERS, PORTABLE, contents, pack, rewrite, with_code
+from tests.stages.sample_bundles import CODE, LOG, MEMBERS, PORTABLE, contents, pack, predict_images, rewrite, with_code
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -106,7 +104,7 @@ def test_both_engines_write_the_same_files(bundle: Path, tmp_path: Path) -> None
     image[:, 20:40, 30:60] = 0
     scene = write_raster(tmp_path / "scene.tif", image, nodata=0)
     for engine in ("torch", "onnxruntime"):
-        predict_images(bundle, [scene], tmp_path / engine, Silent(), engine=engine)
+        predict_images(bundle, [scene], tmp_path / engine, engine=engine)
     one, other = (tmp_path / engine / "scene" for engine in ("torch", "onnxruntime"))
     assert sorted(digests(one)) == sorted(digests(other))
     with rasterio.open(one / "labels.tif") as first, rasterio.open(other / "labels.tif") as second:
@@ -172,20 +170,20 @@ def test_code_of_the_model_is_not_needed(tmp_path: Path) -> None:
     path = pack(tmp_path, with_code(tmp_path / "model", {"nets.small": CODE}), onnx=True)
     scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
     with pytest.raises(ModelError, match="--allow-code"):
-        predict_images(path, [scene], tmp_path / "out", Silent())
-    predict_images(path, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
+        predict_images(path, [scene], tmp_path / "out")
+    predict_images(path, [scene], tmp_path / "out", engine="onnxruntime")
     assert (tmp_path / "out/scene/labels.tif").is_file()
 
 
 def test_a_bundle_without_onnx_says_what_to_do(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
     with pytest.raises(ModelError, match=rf"{packed}: onnxruntime was requested, and there is no model as ONNX\. Make"):
-        predict_images(packed, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
+        predict_images(packed, [scene], tmp_path / "out", engine="onnxruntime")
     monkeypatch.setattr(predictor, "has_torch", lambda: False)
     with pytest.raises(ModelError, match=r"torch is not installed, and there is no model as ONNX"):
-        predict_images(packed, [scene], tmp_path / "out", Silent())
+        predict_images(packed, [scene], tmp_path / "out")
     with pytest.raises(ModelError, match=r"torch is not installed: pip install rvbuild"):
-        predict_images(packed, [scene], tmp_path / "out", Silent(), engine="torch")
+        predict_images(packed, [scene], tmp_path / "out", engine="torch")
 
 
 SPOILED = [
@@ -206,7 +204,7 @@ def test_a_network_of_strangers_is_refused(bundle: Path, tmp_path: Path, spoil: 
     path = rewrite(bundle, {**members, "model.onnx": model.SerializeToString()})
     scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
     with pytest.raises((DataError, ModelError), match=message):
-        predict_images(path, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
+        predict_images(path, [scene], tmp_path / "out", engine="onnxruntime")
 
 
 def test_a_network_for_other_images_is_refused(bundle: Path, tmp_path: Path) -> None:
@@ -226,4 +224,4 @@ def test_tensors_outside_of_the_file_are_not_read(bundle: Path, tmp_path: Path) 
     path = rewrite(bundle, {**contents(bundle), "model.onnx": model.SerializeToString()})
     scene = write_raster(tmp_path / "scene.tif", image_array(20, 20))
     with pytest.raises(ModelError, match=r"onnxruntime cannot open it: .*External data path"):
-        predict_images(path, [scene], tmp_path / "out", Silent(), engine="onnxruntime")
+        predict_images(path, [scene], tmp_path / "out", engine="onnxruntime")

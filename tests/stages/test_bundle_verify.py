@@ -14,6 +14,7 @@ from rvbuild.stages.bundle import verify
 from rvbuild.stages.bundle.verify import verify_bundle
 from rvbuild.stages.engines.exported import is_installed
 from tests.stages.sample_bundles import CODE, contents, pack, rewrite, with_code
+from tests.stages.test_without_torch import make_bundle
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -40,6 +41,27 @@ def test_other_classes_fail_with_their_number(bundle: Path) -> None:
     with pytest.raises(
         DataError, match=rf"the self-test fails with torch: 1 of {sure.sum()} classes are not the expected"
     ):
+        verify_bundle(path, Silent())
+
+
+@pytest.mark.parametrize("task", ["object_detection", "chip_classification"])
+def test_a_model_that_is_sure_of_nothing_is_tested_by_its_scores(
+    tmp_path: Path, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rvbuild.tasks.detection.candidates._SURE_SCORE", 2.0)
+    monkeypatch.setattr("rvbuild.tasks.portable._MARGIN", 2.0)
+    path = make_bundle(tmp_path, task)
+    members = contents(path)
+    tensors = safetensors.numpy.load(members["selftest.safetensors"])
+    assert tensors["scores"].size >= 16 and tensors["scores"].std() > 0
+    lines = [line for line in verify_bundle(path, Silent())[1:] if "left out" not in line]
+    assert len(lines) >= 2
+    for line in lines:
+        assert f"all {tensors['scores'].size} scores are the expected ones; the model was not sure of any" in line
+    tensors["scores"].flat[3] += 0.01
+    tensors["scores"].flat[7] = np.nan
+    path = rewrite(path, {**members, "selftest.safetensors": safetensors.numpy.save(tensors)})
+    with pytest.raises(DataError, match=rf"with torch: 2 of {tensors['scores'].size} scores are not the expected ones"):
         verify_bundle(path, Silent())
 
 

@@ -14,7 +14,8 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.language.user_code import Code, serve_code
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.normalize import Normalizer
-from rvbuild.learn.training import Training
+from rvbuild.learn.passes.base import Validated
+from rvbuild.learn.passes.whole import Whole
 from rvbuild.project.tasks.losses import LOSSES
 from rvbuild.stages.train import stage as train
 from rvbuild.tasks.segmentation import task as task
@@ -384,7 +385,7 @@ def test_divergence_is_an_error(tmp_path, inputs):
 
 
 def test_divergence_in_the_last_step_of_all_is_an_error(tmp_path, inputs, monkeypatch):
-    monkeypatch.setattr(Training, "_validate", lambda self: (float("nan"), {"mean_iou": 0.0}))
+    monkeypatch.setattr(Whole, "validate", lambda self: Validated(float("nan"), {"mean_iou": 0.0}, {}))
     with pytest.raises(ModelError, match=r"the validation loss is nan in epoch 1: the weights have diverged"):
         build(tmp_path / "out", inputs, epochs=1)
 
@@ -392,7 +393,7 @@ def test_divergence_in_the_last_step_of_all_is_an_error(tmp_path, inputs, monkey
 def test_half_precision_resumes_with_its_scaler_or_begins_one(tmp_path, inputs, monkeypatch):
     """The steps of a GPU without bfloat16, taken on the CPU."""
     changes = {"schedule": "constant", "select": "best"}
-    monkeypatch.setattr("rvbuild.learn.training.amp_dtype", lambda amp, device: torch.float16)
+    monkeypatch.setattr("rvbuild.learn.passes.base.amp_dtype", lambda amp, device: torch.float16)
     whole = build(tmp_path / "whole", inputs, epochs=2, **changes)
     build(tmp_path / "part", inputs, resume=tmp_path / "resume", epochs=1, **changes)
     assert build(tmp_path / "rest", inputs, resume=tmp_path / "resume", epochs=2, **changes) == whole
@@ -400,7 +401,7 @@ def test_half_precision_resumes_with_its_scaler_or_begins_one(tmp_path, inputs, 
     monkeypatch.undo()
     monkeypatch.setenv("RVBUILD_THREADS", "1")
     build(tmp_path / "cpu", inputs, resume=tmp_path / "other", epochs=1, **changes)
-    monkeypatch.setattr("rvbuild.learn.training.amp_dtype", lambda amp, device: torch.float16)
+    monkeypatch.setattr("rvbuild.learn.passes.base.amp_dtype", lambda amp, device: torch.float16)
     progress = Notes()
     build(tmp_path / "gpu", inputs, resume=tmp_path / "other", progress=progress, epochs=2, **changes)
     assert progress.notes[0] == "continuing after epoch 1"

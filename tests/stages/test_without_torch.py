@@ -22,8 +22,8 @@ from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
 from rvbuild.stages.bundle import write as bundle
-from rvbuild.stages.bundle.predict import open_bundle, predict_images
-from tests.stages.sample_bundles import LOG, PORTABLE, pack
+from rvbuild.stages.bundle.predict import open_bundle
+from tests.stages.sample_bundles import LOG, PORTABLE, pack, predict_images
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -122,7 +122,7 @@ def run(python: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_bundle_predicts_without_torch(task: str, tmp_path: Path, environment: Path) -> None:
     path = make_bundle(tmp_path, task)
     scene = write_raster(tmp_path / "scene.tif", SCENE)
-    predict_images(path, [scene], tmp_path / "torch", Silent())
+    predict_images(path, [scene], tmp_path / "torch")
     done = run(environment, "predict", str(path), str(scene), "-o", str(tmp_path / "onnx"))
     assert done.returncode == 0, done.stdout + done.stderr
     one, other = tmp_path / "torch/scene", tmp_path / "onnx/scene"

@@ -42,7 +42,14 @@ def review(
     return _apply(words, options, verdicts, in_place, into)
 
 
-_BUILDING = {"--scene": "scenes", "-j": "jobs", "-k": "keep_going", "-B": "always_make", "--json": "as_json"}
+_BUILDING = {
+    "--scene": "scenes",
+    "-j": "jobs",
+    "--procs": "procs",
+    "-k": "keep_going",
+    "-B": "always_make",
+    "--json": "as_json",
+}
 """Options of building."""
 
 _MOST_LINES = 50

@@ -12,11 +12,13 @@ import click
 from rvbuild.cli.flags.options import (
     OF_COMMANDS,
     as_json,
+    cluster,
     inline,
     jobs,
     keep_going,
     only_scenes,
     overriding,
+    procs,
     projects,
     quiet,
     trusting,
@@ -30,12 +32,14 @@ from rvbuild.stages.names import COMMANDS
 _OPTIONS = {
     "scenes": "--scene",
     "jobs": "-j",
+    "procs": "--procs",
     "dry_run": "-n",
     "keep_going": "-k",
     "always_make": "-B",
     "overrides": "--set",
     "as_json": "--json",
     "trust": "--trust",
+    "cluster": "--on",
 }
 """Options of building commands that do not apply to a bundle, or only where it predicts."""
 
@@ -67,10 +71,12 @@ def _building(stage: str) -> Callable[..., int]:
     )
     @only_scenes
     @jobs
+    @procs
     @click.option("-n", "--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
     @keep_going
     @click.option("-B", "--always-make", is_flag=True, help="Build fresh artifacts again.")
     @inline
+    @cluster
     @trusting
     @overriding
     @as_json
@@ -80,6 +86,8 @@ def _building(stage: str) -> Callable[..., int]:
         verbosity = -1 if quiet else 1 if verbose else 0
         if (count := flags.pop("count", None)) is not None:
             flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
+        if flags["inline"] and flags["cluster"]:
+            raise click.UsageError("--inline runs stages in this process, and --on on a cluster; choose one")
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
         engine, tta, assets = flags.pop("engine", None), flags.pop("tta", None), flags.pop("assets", ())
         hub = flags.pop("hub", None)
@@ -141,6 +149,7 @@ def _building(stage: str) -> Callable[..., int]:
 @jobs
 @keep_going
 @inline
+@cluster
 @trusting
 @overriding
 @quiet

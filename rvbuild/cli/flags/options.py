@@ -19,10 +19,23 @@ projects = click.argument("words", nargs=-1, metavar="[PROJECT.toml]…")
 jobs = click.option(
     "-j", "--jobs", type=click.IntRange(1), help="Artifacts to build at once; default: the number of cores."
 )
+procs = click.option(
+    "--procs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes that train together, at most train.shards; default: as many as there are cores or GPUs for.",
+)
 keep_going = click.option(
     "-k", "--keep-going", is_flag=True, help="After a failure, finish everything that does not depend on it."
 )
 inline = click.option("--inline", is_flag=True, help="Run stages in this process, one at a time, for debugging.")
+cluster = click.option(
+    "--on",
+    "cluster",
+    metavar="CLUSTER",
+    help="Run stages on a Dask cluster: local:N starts N workers here, tcp://HOST:PORT is a scheduler "
+    "(default: RVBUILD_CLUSTER).",
+)
 only_scenes = click.option("--scene", "scenes", multiple=True, metavar="ID", help="Only this scene (repeatable).")
 
 APPLYING = (

@@ -209,11 +209,14 @@ class Demand:
     device : str
         `cpu`; `auto` or `cuda` for any free GPU, in which case neither cores nor memory are counted; or one GPU, such
         as `cuda:1`.
+    cards : int
+        GPUs, where it computes on GPUs: one for each of its processes.
     """
 
     cores: int | None = 0
     memory: int = 0
     device: str = "cpu"
+    cards: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,15 +25,15 @@ _CHECK_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The resources of a job: cores, bytes of memory, and possibly the number of a GPU."""
+    """The resources of a job: cores, bytes of memory, and the numbers of its GPUs, if it has some."""
 
     cores: int
     memory: int
-    card: int | None = None
+    cards: tuple[int, ...] = ()
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that assign the job its resources."""
-        return {} if self.card is None else {CARD_VARIABLE: str(self.card)}
+        return {CARD_VARIABLE: ",".join(map(str, self.cards))} if self.cards else {}
 
 
 @dataclass
@@ -97,11 +98,16 @@ class Machine:
         kind, _, number = demand.device.partition(":")
         if kind == "cpu" or not self.cards:
             return Share(thread_count() if demand.cores is None else demand.cores, demand.memory)
-        in_use = {held.card for held in self._held}
-        # If the GPU does not exist, the stage reports that.
+        in_use = {card for held in self._held for card in held.cards}
+        # If the GPU does not exist, or there are too few, the stage reports that.
         wanted = [int(number)] if number else range(self.cards)
-        card = next((card for card in wanted if card not in in_use), None)
-        return None if card is None else Share(min(1, self.cores), 0, card)
+        count = min(demand.cards, len(wanted))
+        free = [card for card in wanted if card not in in_use][:count]
+        return Share(min(count, self.cores), 0, tuple(free)) if len(free) == count else None
+
+
+UNLIMITED = Machine(sys.maxsize, None, 0)
+"""A machine that has enough for everything, where something else shares resources."""
 
 
 def this_machine(memory: int | None = None) -> Machine:

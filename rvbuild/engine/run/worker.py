@@ -14,14 +14,13 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.made import Making, make
-from rvbuild.errors import CodeError, RvbuildError
-from rvbuild.language.user_code import Code, serve_code
+from rvbuild.errors import RvbuildError, WorkerDiedError
+from rvbuild.language.user_code import Code, paths_in, reported, serve_code
 from rvbuild.progress import Progress
 
 if TYPE_CHECKING:
@@ -51,11 +50,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception of a job: `kind` is the `module:class` of an error for users, None for any other exception."""
+    """An exception of a job: `kind` is the `module:class` of an error for users, None for any other exception.
+
+    `files` are those that a dead worker was reading.
+    """
 
     kind: str | None
     message: str
     traceback: str
+    files: tuple[str, ...] = ()
+
+
+def failed(error: RvbuildError) -> Failed:
+    """Return an error for users in a form that any process can read."""
+    kind = f"{type(error).__module__}:{type(error).__qualname__}"
+    notes = getattr(error, "__notes__", ())
+    text = "\n".join(notes) or traceback.format_exc()
+    return Failed(kind, str(error), text, error.files if isinstance(error, WorkerDiedError) else ())
 
 
 def call(job: Job, progress: Progress) -> Any:
@@ -66,35 +77,17 @@ def call(job: Job, progress: Progress) -> Any:
     CodeError
         User code has read a file outside of the key, even if it ignored the error.
     """
-    watch = serve_code(job.code, _paths_in(job.kwargs))
+    watch = serve_code(job.code, paths_in(job.kwargs))
     module, _, name = job.function.partition(":")
     function = getattr(importlib.import_module(module), name)
 
     def run() -> Any:
         with _environment(job.environment):
             result = function(**job.kwargs, progress=progress) if job.reports else function(**job.kwargs)
-        if watch is not None:
-            if watch.refused:
-                raise CodeError(watch.refused[0])
-            for path in watch.outside:
-                progress.note(
-                    f"warning: your code reads {path}, which is not part of any key: add it to `depends` in [project]"
-                )
+        reported(watch, progress.note)
         return result
 
     return run() if job.making is None else make(job.making, job.kwargs["outputs"], run, progress.note)
-
-
-def _paths_in(value: Any) -> Iterator[str]:
-    """Yield the files and directories among the arguments of a stage."""
-    if isinstance(value, Path):
-        yield str(value)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _paths_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _paths_in(item)
 
 
 @contextlib.contextmanager
@@ -160,8 +153,7 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> 
         try:
             result = call(job, progress)
         except RvbuildError as error:
-            kind = f"{type(error).__module__}:{type(error).__qualname__}"
-            result = Failed(kind, str(error), traceback.format_exc())
+            result = failed(error)
         except BaseException as error:
             text = traceback.format_exc()
             with contextlib.suppress(OSError):

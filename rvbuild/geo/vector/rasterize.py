@@ -36,6 +36,9 @@ KEPT_POINTS = 64
 """Polygons with more points are kept as GeoJSON for other tiles; smaller ones are converted again."""
 
 
+_POLYGON = shapely.GeometryType.POLYGON
+
+
 class Burner:
     """Polygons in pixel coordinates, each with a value, as a raster that is burnt on demand.
 
@@ -63,7 +66,6 @@ class Burner:
         background: int,
         all_touched: bool | Sequence[bool] = False,
     ) -> None:
-        self._geometries = geometries
         self._values = [int(value) for value in values]
         self._tree = shapely.STRtree(geometries)
         # rasterio needs geometries as GeoJSON; the conversion is expensive, and large polygons are in many tiles.
@@ -110,22 +112,38 @@ class Burner:
         indices = np.sort(self._tree.query(box))
         if len(indices):
             transform = Affine.translation(place.col, place.row)
-            for touched, same in itertools.groupby(indices.tolist(), self._all_touched.__getitem__):
-                shapes = [(self._shape(index), self._values[index]) for index in same]
-                rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=touched)
+            shapes = dict(zip(indices.tolist(), self._as_geojson(indices), strict=True))
+            for touched, same in itertools.groupby(shapes, self._all_touched.__getitem__):
+                burnt = [(shapes[index], self._values[index]) for index in same]
+                rasterio.features.rasterize(burnt, out=tile, transform=transform, all_touched=touched)
         return tile
 
-    def _shape(self, index: int) -> Any:
+    def _as_geojson(self, indices: NDArray[np.intp]) -> list[Any]:
+        """Return some polygons as GeoJSON; small ones without holes, which most are, are converted together."""
+        geometries = self._tree.geometries[indices]
+        counts = shapely.get_num_coordinates(geometries)
+        plain = (counts <= KEPT_POINTS) & (shapely.get_type_id(geometries) == _POLYGON)
+        plain &= shapely.get_num_interior_rings(geometries) == 0
+        points = shapely.get_coordinates(geometries[plain]).tolist()
+        stops = np.cumsum(np.where(plain, counts, 0)).tolist()
+        starts = [0, *stops]
+        return [
+            {"type": "Polygon", "coordinates": [points[start:stop]]} if start < stop else self._kept_geojson(index)
+            for index, start, stop in zip(indices.tolist(), starts, stops, strict=False)
+        ]
+
+    def _kept_geojson(self, index: int) -> Any:
         shape = self._shapes.get(index)
         if shape is None:
-            shape = _as_geojson(self._geometries[index])
-            if shapely.get_num_coordinates(self._geometries[index]) > KEPT_POINTS:
+            geometry = self._tree.geometries[index]
+            shape = _geojson(geometry)
+            if shapely.get_num_coordinates(geometry) > KEPT_POINTS:
                 self._shapes[index] = shape
         return shape
 
 
-def _as_geojson(geometry: Any) -> Any:
+def _geojson(geometry: Any) -> Any:
     if geometry.geom_type == "Polygon" and not shapely.get_num_interior_rings(geometry):
-        # Five times as fast as `mapping`, for the most common kind of polygon.
+        # Five times as fast as `mapping`.
         return {"type": "Polygon", "coordinates": [shapely.get_coordinates(geometry).tolist()]}
     return shapely.geometry.mapping(geometry)

@@ -116,8 +116,8 @@ class Loader:
                 generator=torch.Generator(),
             )
 
-    def batches(self, requests: Sequence[Request]) -> Generator[Batch]:
-        """Yield the batch of each request."""
+    def batches(self, requests: Sequence[Request], ahead: int = AHEAD) -> Generator[Batch]:
+        """Yield the batch of each request; a thread prepares so many ahead, or `AHEAD` if that is more."""
         if self._processes is not None:
             self._order.requests = requests
             yield from self._processes
@@ -127,13 +127,13 @@ class Loader:
                     batch = self._maker[request]
                 yield batch
         else:
-            yield from self._by_thread(requests)
+            yield from self._by_thread(requests, max(ahead, AHEAD))
 
-    def _by_thread(self, requests: Sequence[Request]) -> Generator[Batch]:
+    def _by_thread(self, requests: Sequence[Request], ahead: int) -> Generator[Batch]:
         with ThreadPoolExecutor(1, "rvbuild-chips") as thread:
             left = iter(requests)
             waiting: deque[Future[Batch]] = deque(
-                thread.submit(self._maker.__getitem__, r) for r in islice(left, AHEAD)
+                thread.submit(self._maker.__getitem__, r) for r in islice(left, ahead)
             )
             try:
                 while waiting:

@@ -53,8 +53,8 @@ class Stepper:
         scaler: torch.amp.GradScaler,
     ) -> None:
         self._model, self._train, self._scaler = model, train, scaler
-        self._at_once = train.get("accumulate", 1)
-        self.per_epoch = math.ceil(batches / self._at_once)
+        self.at_once: int = train.get("accumulate", 1)
+        self.per_epoch = math.ceil(batches / self.at_once)
         self._rate = learning_rate(train, self.per_epoch)
         groups = parameter_groups(model, encoder, train)
         self.optimizer = make_optimizer([group.as_torch() for group in groups], train)
@@ -67,15 +67,15 @@ class Stepper:
 
         A step counts every chip alike. The last one of an epoch may have fewer batches than the others.
         """
-        for start in range(0, len(counts), self._at_once):
-            group = counts[start : start + self._at_once]
+        for start in range(0, len(counts), self.at_once):
+            group = counts[start : start + self.at_once]
             for number, count in enumerate(group):
                 yield Place(count / sum(group), number == 0, number == len(group) - 1)
 
-    def add(self, loss: torch.Tensor, place: Place) -> None:
-        """Add the gradients of a batch to those of its step."""
-        if place.share != 1:
-            loss = loss * place.share
+    def add(self, loss: torch.Tensor, share: float) -> None:
+        """Add the gradients of a batch, or of a part of one, to those of its step, of which it is a share."""
+        if share != 1:
+            loss = loss * share
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def clear(self) -> None:

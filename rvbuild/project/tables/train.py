@@ -20,6 +20,7 @@ from rvbuild.project.tables.training.encoder import check_encoder
 from rvbuild.project.tables.training.loss import Loss, check_loss, loss_settings
 from rvbuild.project.tables.training.schedule import Steps, check_schedule
 from rvbuild.project.tables.training.selection import Selection
+from rvbuild.project.tables.training.shards import check_shards
 from rvbuild.project.tables.training.weights import ClassWeights, Sampling, check_weights
 from rvbuild.project.tasks import SPECS, augmentations, losses
 from rvbuild.project.toml.keys import show
@@ -75,6 +76,7 @@ class TrainTable(Table):
         "warmup_epochs",
         "accumulate",
         "ema",
+        "shards",
         "augment_args",
         "log",
     )
@@ -140,6 +142,12 @@ class TrainTable(Table):
         ge=1,
         description="Batches per step: their gradients are added up, as if they were one batch, in the memory of one. "
         "Batch normalisation still sees single batches.",
+    )
+    shards: int = Field(
+        1,
+        ge=1,
+        description="Parts into which each batch is cut, which as many processes can compute (--procs), with the same "
+        "result for any number of them. Each part has its own statistics in batch normalisation. See docs/training.md.",
     )
     optimizer: Optimizer = Field("adam", description="The optimizer.")
     weight_decay: float = Field(0.0, ge=0, description="Weight decay of the optimizer.")
@@ -280,6 +288,7 @@ class TrainTable(Table):
         yield from self._check_model(context)
         if "loss" not in SPECS[context.task].unused.get("train", {}):
             yield from check_loss(self.loss, self.loss_args, self.class_weights != "none", context)
+        yield from check_shards(self.shards, self.batch_size, self.augment)
         yield from check_augment(self.augment, self.augment_args, self.loss, self.batch_size, context)
         yield from check_schedule(self.schedule, self.step_epochs, self.warmup_epochs, self.epochs, self.is_set)
         if self.is_set("momentum") and self.optimizer != "sgd":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -32,7 +33,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     ProjectError
         The file cannot be read, is not UTF-8, or is not TOML.
     """
-    text = _text(path)
+    data, lines = _parsed(path, _text(path))
+    return copied(data), dict(lines)
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[Key, int]]:
+    """Return the content of a project file and the line of each key; kept, because watching reads it for each save."""
     if too_deep := _DEEP_KEY.search(text):
         raise ProjectError([f"{shown(path)}:{text.count(chr(10), 0, too_deep.start()) + 1}: {_TOO_DEEP}"])
     try:
@@ -50,6 +57,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     if problems:
         raise ProjectError(problems)
     return data, lines
+
+
+def copied(value: Any) -> Any:
+    """Copy tables and lists, so that changes of the copy do not change the original."""
+    if isinstance(value, dict):
+        return {name: copied(item) for name, item in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value
 
 
 MAX_BYTES, MAX_DEPTH = 16 << 20, 64

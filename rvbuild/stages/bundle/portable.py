@@ -20,6 +20,7 @@ from rvbuild.stages.bundle.qgis import metadata_of
 from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.engines.exporting import compared, export_network, sample, told_of
 from rvbuild.stages.network import Network
+from rvbuild.tasks.portable import SCORES
 from rvbuild.tasks.portable import Portable as PortableTask
 
 
@@ -67,14 +68,19 @@ def portable(
             predictions = network(images, None)
             expected = task.PORTABLE.expected(predictions)
             difference = compared(network, export, images, expected, "onnxruntime")
+            selftest = _selftest(network, images, predictions)
     onnx = export.file({**export.about, "largest_difference": difference}, metadata_of(info, settings))
     parameters = sum(weight.numel() for weight in model.parameters())
-    return Portable(info, parameters, onnx, _selftest(task.PORTABLE, images, predictions), difference)
+    return Portable(info, parameters, onnx, selftest, difference)
 
 
-def _selftest(portable_: PortableTask, images: np.ndarray, predictions: Any) -> bytes:
+def _selftest(network: Network, images: np.ndarray, predictions: Any) -> bytes:
     """Return the self-test as safetensors: the first images, and what a prediction must give for them."""
-    expected = portable_.expected(predictions[: portable_.tested])
-    tensors = {"images": images[: portable_.tested], **{f"expected.{k}": v for k, v in expected.items()}}
+    task: PortableTask = tasks.get(network.info.task).PORTABLE
+    images, predictions = images[: task.tested], predictions[: task.tested]
+    expected = task.expected(predictions)
+    tensors = {"images": images, **{f"expected.{name}": value for name, value in expected.items()}}
+    if not task.misses(predictions, expected)[1]:
+        tensors[SCORES] = np.ascontiguousarray(task.scores(network.output(images, None), len(network.info.outputs)))
     content: bytes = safetensors.numpy.save(tensors)
     return content

@@ -12,20 +12,18 @@ import numpy as np
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.raster.array import ArrayImage
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
+from rvbuild.learn.model_files import DESCRIPTION, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.settings.image import ImageSettings
 from rvbuild.settings.predict import PredictSettings
 from rvbuild.stages.bundle import results
 from rvbuild.stages.bundle import signature as bundle_signature
-from rvbuild.stages.bundle.budget import require_memory
 from rvbuild.stages.bundle.check import check_normalize, checked_settings, read_json
 from rvbuild.stages.bundle.settings import BundleSettings
 from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS, code_members
 from rvbuild.stages.bundle.zip import EXTRAS, extract_zip
 from rvbuild.stages.infer import infer_image, infer_scene
-from rvbuild.stages.names import Engine
-from rvbuild.stages.predictor import Predictor, exported_engine, load_predictor
+from rvbuild.stages.predictor import Predictor
 from rvbuild.tasks.metrics.tables import without_null
 
 Settings: TypeAlias = BundleSettings[PredictSettings]
@@ -75,80 +73,10 @@ def open_bundle(path: Path, into: Path) -> Settings:
     return settings
 
 
-def predict_images(
-    bundle_path: Path,
-    images: Sequence[Path],
-    out: Path,
-    progress: Progress,
-    *,
-    allow_code: bool = False,
-    device: str | None = None,
-    engine: Engine = "auto",
-) -> list[Path]:
-    """Predict images with the model of a bundle.
-
-    Each image gives the files that the stages infer and predict give for it without an area of interest, byte for byte,
-    in the directory `out/<image's name without suffix>`. It appears when it is complete; an earlier result is replaced
-    then.
-
-    Parameters
-    ----------
-    bundle_path
-        The zip.
-    images
-        Rasters with the bands and the dtype that the model was trained on; of a stack, the files of each scene one
-        after another.
-    out
-        Directory of the results; created if it does not exist.
-    progress
-        Receives progress, in windows of each image.
-    allow_code
-        Whether Python code in the bundle may run, with all permissions of the user. Users' own models need it.
-    device
-        Overrides the bundle's `predict.device`.
-    engine
-        What computes the network; see `rvbuild.stages.predictor.load_predictor`.
-
-    Returns
-    -------
-    list of Path
-        The directory of each image.
-
-    Raises
-    ------
-    DataError
-        The bundle is damaged, two images would share a directory, a directory holds something else than results, or an
-        image does not fit the model.
-    ModelError
-        The model cannot be loaded, or needs Python code that is not allowed to run.
-    """
-    with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as name:
-        into = Path(name)
-        settings = open_bundle(bundle_path, into)
-        scenes, targets = scenes_and_targets(images, out, settings)
-        if device is not None:
-            settings["predict"]["device"] = device
-        info = read_info(into / DESCRIPTION)
-        without_code = allow_code or exported_engine(engine, info) is not None
-        require_permission(bundle_path, info, settings["image"], without_code, allow_code)
-        require_memory(bundle_path, settings, info, scenes)
-        predictor = load_predictor(
-            into / WEIGHTS,
-            into / DESCRIPTION,
-            settings["predict"]["device"],
-            run_embedded_code=allow_code,
-            engine=engine,
-            where=str(bundle_path),
-        )
-        for files, target in zip(scenes, targets, strict=True):
-            predict_scene(predictor, settings, files, target, progress)
-    return targets
-
-
 def scenes_and_targets(
     images: Sequence[Path], out: Path, settings: Settings
 ) -> tuple[list[Sequence[Path]], list[Path]]:
-    """Return the files of each scene, and the directory that its results go to; see `predict_images`."""
+    """Return the files of each scene, and the directory that its results go to: `out/STEM` of its first file."""
     scenes = results.by_stem(results.grouped(images, files_of_scene(settings["image"])))
     targets = results.places(scenes, out, vector_names(settings))
     return [scene.files for scene in scenes], targets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import safetensors
@@ -17,7 +18,8 @@ from rvbuild.progress import Progress
 from rvbuild.stages.bundle.predict import open_bundle
 from rvbuild.stages.engines.exported import ONNX, is_installed, misfit
 from rvbuild.stages.names import EXPORTED_ENGINES, Engine
-from rvbuild.stages.predictor import Predictor, has_torch, load_predictor
+from rvbuild.stages.predictor import Predictor, WithOutput, has_torch, load_predictor
+from rvbuild.tasks.portable import LARGEST_DIFFERENCE, SCORES
 
 SELFTEST = "selftest.safetensors"
 
@@ -57,7 +59,7 @@ def verify_bundle(bundle_path: Path, progress: Progress, *, allow_code: bool = F
         if not (into / SELFTEST).is_file():
             return [*lines, "it has no self-test: bundles with onnx = true in [bundle] have one"]
         info = read_info(into / DESCRIPTION)
-        images, expected = _read(into / SELFTEST, info, f"{bundle_path}: {SELFTEST}")
+        test = _read(into / SELFTEST, info, f"{bundle_path}: {SELFTEST}")
         engines, left_out = _engines(into, info, allow_code)
         lines += left_out
         if not engines:
@@ -72,7 +74,7 @@ def verify_bundle(bundle_path: Path, progress: Progress, *, allow_code: bool = F
                 engine=engine,
                 where=str(bundle_path),
             )
-            lines.append(_tested(predictor, engine, images, expected, bundle_path))
+            lines.append(_tested(predictor, engine, test, bundle_path))
             progress.advance()
     return lines
 
@@ -99,8 +101,18 @@ def _engines(into: Path, info: ModelInfo, allow_code: bool) -> tuple[list[Engine
     return engines, left_out
 
 
-def _read(path: Path, info: ModelInfo, where: str) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
-    """Return the images of a self-test, and what is expected of them."""
+class _Test(NamedTuple):
+    """A self-test."""
+
+    images: np.ndarray
+    expected: Mapping[str, np.ndarray]
+    """What the task expects of the predictions."""
+    scores: np.ndarray | None
+    """Scores of the output, of a model that is sure of nothing."""
+
+
+def _read(path: Path, info: ModelInfo, where: str) -> _Test:
+    """Return a self-test."""
     try:
         tensors = safetensors.numpy.load_file(path)
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
@@ -109,24 +121,30 @@ def _read(path: Path, info: ModelInfo, where: str) -> tuple[np.ndarray, Mapping[
     shape = (info.bands, info.chip_px, info.chip_px)
     if images.dtype.name != info.dtype or images.shape[1:] != shape or not len(images):
         raise DataError(f"{where}: expected images {shape} of {info.dtype}, found {images.shape} of {images.dtype}")
-    return images, {name.removeprefix(_EXPECTED): value for name, value in tensors.items()}
+    scores = tensors.pop(SCORES, None)
+    return _Test(images, {name.removeprefix(_EXPECTED): value for name, value in tensors.items()}, scores)
 
 
-def _tested(
-    predictor: Predictor, engine: Engine, images: np.ndarray, expected: Mapping[str, np.ndarray], bundle: Path
-) -> str:
+def _tested(predictor: Predictor, engine: Engine, test: _Test, bundle: Path) -> str:
+    """Return what a test with an engine has compared."""
     portable = tasks.get(predictor.info.task).PORTABLE
-    with predictor.computing():
-        predictions = predictor(images, None)
+    what, note = "classes", ""
     try:
-        wrong, count = portable.misses(predictions, expected)
+        with predictor.computing():
+            wrong, count = portable.misses(predictor(test.images, None), test.expected)
+            if test.scores is not None and isinstance(predictor, WithOutput):
+                output = predictor.output(test.images, None)
+                scores = portable.scores(output, len(predictor.info.outputs))
+                # What is not a number is not near.
+                wrong = int(np.count_nonzero(~(np.abs(scores - test.scores) <= LARGEST_DIFFERENCE)))
+                count, what, note = scores.size, "scores", "; the model was not sure of any class when it was packed"
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise DataError(f"{bundle}: {SELFTEST}: cannot be compared with a prediction: {error!r:.200}") from error
     if wrong:
         raise DataError(
-            f"{bundle}: the self-test fails with {engine}: {wrong} of {count} classes are not the expected ones. The "
+            f"{bundle}: the self-test fails with {engine}: {wrong} of {count} {what} are not the expected ones. The "
             f"model does not predict here as it did where it was packed: try other versions of {engine}"
         )
     if not count:
         return f"the self-test runs with {engine}, but the model was not sure of any class when it was packed"
-    return f"the self-test passes with {engine}: all {count} classes are the expected ones"
+    return f"the self-test passes with {engine}: all {count} {what} are the expected ones{note}"

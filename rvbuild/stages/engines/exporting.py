@@ -22,9 +22,7 @@ from rvbuild.learn.model_files import ModelInfo
 from rvbuild.stages.engines.exported import METADATA, load_exported
 from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.network import Network
-
-LARGEST_DIFFERENCE = 1e-3
-"""By how much a score may differ between torch and another engine."""
+from rvbuild.tasks.portable import LARGEST_DIFFERENCE
 
 _FEWEST = 2
 """Images that both engines predict at least; the first become the self-test of a bundle."""

@@ -21,7 +21,7 @@ from rvbuild.learn.hooks import TargetOps
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, read_info
 from rvbuild.learn.models.weights import load_state
 from rvbuild.learn.normalize import Normalizer
-from rvbuild.learn.training import MEASURED_CHIPS
+from rvbuild.learn.passes.base import MEASURED_CHIPS
 from rvbuild.progress import Progress
 from rvbuild.stages.train.chips import imagery_of, training_chips
 from rvbuild.stages.train.settings import TrainStageSettings

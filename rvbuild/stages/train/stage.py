@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import xxhash
 from torch import nn
 
 from rvbuild import tasks
+from rvbuild.cores import thread_count
 from rvbuild.errors import DataError, classes_that
 from rvbuild.geo.raster.stats import ImageFigures
 from rvbuild.learn import models
@@ -31,8 +33,13 @@ from rvbuild.learn.logs.open import open_sinks
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.models.expected import expected
 from rvbuild.learn.normalize import Normalizer, from_stats, standardized
+from rvbuild.learn.passes.base import Data
+from rvbuild.learn.passes.sharded import Sharded
+from rvbuild.learn.passes.whole import Whole
+from rvbuild.learn.shards.group import Alone, Group
+from rvbuild.learn.shards.processes import Work, cards_of, run_together
 from rvbuild.learn.steps.encoder import Encoder
-from rvbuild.learn.training import Data, Training
+from rvbuild.learn.training import Training
 from rvbuild.learn.trajectory import resume_ignores
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.augmentations import MIXING
@@ -79,6 +86,27 @@ def run(
     ModelError
         The model, the loss, an augmentation or the device cannot be used, or the training diverges.
     """
+    train = settings["train"]
+    shards, processes = train.get("shards", 1), train.get("processes", 1)
+    if processes == 1:
+        train_part(inputs, settings, outputs, Alone(shards), progress, resume, live)
+        return
+    kwargs = {"inputs": inputs, "settings": settings, "outputs": outputs, "resume": resume, "live": live}
+    cards = cards_of(processes, train["device"])
+    function = f"{train_part.__module__}:{train_part.__qualname__}"
+    run_together(Work(function, kwargs, shards, processes, train["device"], cards), progress)
+
+
+def train_part(
+    inputs: Mapping[str, Sequence[Path]],
+    settings: TrainStageSettings,
+    outputs: Path,
+    group: Group,
+    progress: Progress,
+    resume: Path | None = None,
+    live: Path | None = None,
+) -> None:
+    """Train a model as one of a group of processes, of which the first writes the files; see `run`."""
     train, seed = settings["train"], settings["seed"]
     task = tasks.get(settings["task"])
     ops = augmented_ops(task, settings["null_id"], settings.get("boxes"))
@@ -103,25 +131,31 @@ def run(
     augmenter = Augmenter(names, info.normalize, chips.dtype, chips.bands, ops, args)
     mixer = Mixer(names, args, ops) if set(names) & set(MIXING) else None
     device = select_device(train["device"], "train.device")
-    with reproducible(seed, device, train.get("threads")), closing(chips), closing(validation):
+    shards = train.get("shards", 1)
+    threads = train.get("threads") or max(1, thread_count() // shards)
+    with reproducible(seed, device, threads), closing(chips), closing(validation):
         if start is not None:
             model = build_from(start, info, progress.note)
         else:
-            model = models.build(
-                info.task,
-                info.model,
-                bands=info.bands,
-                outputs=len(info.outputs),
-                args=info.model_args,
-                pretrained=_pretrained(inputs, train),
-                note=progress.note,
-                chip_px=info.chip_px,
-            )
+            with group.in_turn():  # the first one downloads weights
+                model = models.build(
+                    info.task,
+                    info.model,
+                    bands=info.bands,
+                    outputs=len(info.outputs),
+                    args=info.model_args,
+                    pretrained=_pretrained(inputs, train),
+                    note=progress.note,
+                    chip_px=info.chip_px,
+                )
         loader = Loader(BatchMaker(splits, ops, augmenter, seed, mixer), train["workers"], ahead=not augmenter.own_code)
-        training = Training(
+        objective = task.objective(train, info.outputs, info.output_ids, chips.class_counts)
+        data = Data(loader, chips.count, validation.count, _chances(settings, chips))
+        make = Whole if shards == 1 else partial(Sharded, group=group)
+        passes = make(
             model,
-            Data(loader, chips.count, validation.count, _chances(settings, chips)),
-            task.objective(train, info.outputs, info.output_ids, chips.class_counts),
+            data,
+            objective,
             Normalizer(info),
             train,
             seed=seed,
@@ -131,8 +165,10 @@ def run(
         )
         keep = (resume or outputs) if train.get("checkpoints") else None
         identity = _identity(settings, chips, validation)
-        with EpochLog(_sinks(live, train, identity), progress.note) as log:
-            trained = training.run(resume, identity, keep, log)
+        with EpochLog(_sinks(live if group.first else None, train, identity), progress.note) as log:
+            trained = Training(passes).run(resume, identity, keep, log)
+    if not group.first:
+        return
     save_model(outputs, trained.weights, info)
     if resume is not None:
         for name in trained.epochs:
@@ -232,7 +268,9 @@ def _identity(settings: TrainStageSettings, chips: Chips, validation: Chips) -> 
     ignored = resume_ignores(settings["train"]["schedule"])
     # The place of the pixels does not matter: chips hold their digests.
     trajectory: dict[str, object] = {key: value for key, value in settings.items() if key != "pixels"}
-    trajectory["train"] = {key: value for key, value in settings["train"].items() if key not in (*ignored, "log")}
+    trajectory["train"] = {
+        key: value for key, value in settings["train"].items() if key not in (*ignored, "log", "processes")
+    }
     counts = [
         chips.scene_counts,
         chips.class_counts.tolist(),

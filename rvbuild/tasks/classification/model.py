@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.hooks import Objective
+from rvbuild.learn.hooks import PartObjective
 from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.class_objective import ClassObjective, loss_of
@@ -20,7 +20,7 @@ class ChipObjective(ClassObjective):
 
     def scores(self) -> Scores:
         """Return accuracy and F1 since the last call; None where no chip counted."""
-        counted = self.counted()
+        counted = self.counts()
         scores, matrix = counted.scores(), counted.matrix
         accuracy = float(np.trace(matrix) / matrix.sum()) if matrix.any() else None
         return {"accuracy": accuracy, "f1": scores["f1"], "mean_f1": scores["mean_f1"]}
@@ -28,10 +28,10 @@ class ChipObjective(ClassObjective):
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
-    loss = loss_of(train, outputs, output_ids, class_counts, "no training chip")
-    return ChipObjective(loss, outputs, output_ids, logits, "classes")
+    loss, weights = loss_of(train, outputs, output_ids, class_counts, "no training chip")
+    return ChipObjective(loss, outputs, output_ids, logits, "classes", weights)
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:

@@ -54,6 +54,7 @@ class Reading(TypedDict):
 _READING: TypeAdapter[Reading] = TypeAdapter(Reading)
 
 _SURE_SCORE = 0.1
+_SCORES = 20
 _SAME_PX = 1.0
 """Boxes are the same whose corners lie nearer to each other."""
 
@@ -101,6 +102,11 @@ class Candidates:
                 own = chip.boxes[chip.outputs == output]
                 wrong += not (np.abs(own - box).max(axis=1, initial=0) < _SAME_PX).any()
         return wrong, int(starts[-1])
+
+    def scores(self, output: np.ndarray, outputs: int) -> np.ndarray:
+        """Return the highest scores of each class, whatever the threshold of boxes."""
+        highest: np.ndarray = np.sort(output[:, -outputs:], axis=2)[..., -_SCORES:]
+        return highest
 
     def qgis(self, predict: PredictSettings) -> Mapping[str, Any]:
         """Return the type of a detection, and its thresholds."""

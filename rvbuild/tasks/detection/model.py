@@ -13,7 +13,7 @@ from torchvision.ops import batched_nms
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.device import kept_random_state, seed_everything
-from rvbuild.learn.hooks import Objective, Targets
+from rvbuild.learn.hooks import PartObjective, Targets
 from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.average_precision import Matches, average, match, precision
@@ -78,10 +78,23 @@ class DetectionObjective:
                 matches.append(match(chip.boxes[own], chip.scores[own], wanted[ids == output]))
         return loss
 
+    def weight(self, targets: Targets) -> float:
+        """Return the number of chips: each detector has its own way to divide its losses."""
+        return float(len(targets["boxes"]))
+
+    def counts(self) -> list[list[Matches]]:
+        """Return the matches of the boxes of each output since the last call."""
+        counts, self._matches = self._matches, [[] for _ in self._outputs]
+        return counts
+
+    def count(self, counts: list[list[Matches]]) -> None:
+        """Add matches."""
+        for own, others in zip(self._matches, counts, strict=True):
+            own += others
+
     def scores(self) -> Scores:
         """Return the average precisions since the last call; None where no label was."""
-        curves = {name: precision(matches) for name, matches in zip(self._outputs, self._matches, strict=True)}
-        self._matches = [[] for _ in self._outputs]
+        curves = {name: precision(matches) for name, matches in zip(self._outputs, self.counts(), strict=True)}
         half = {name: average(curve, iou=0.5) for name, curve in curves.items()}
         whole = {name: average(curve) for name, curve in curves.items()}
         return {
@@ -119,7 +132,7 @@ class DetectionObjective:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     if not class_counts[list(output_ids)].any():
         raise DataError(

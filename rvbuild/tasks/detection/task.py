@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.detection import SPEC
@@ -184,7 +184,7 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.detection.model import objective as make
 

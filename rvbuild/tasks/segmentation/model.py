@@ -10,17 +10,17 @@ from torch import nn
 from torch.nn import functional
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.hooks import Objective
+from rvbuild.learn.hooks import PartObjective
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.class_objective import ClassObjective, loss_of
 
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
-    loss = loss_of(train, outputs, output_ids, class_counts, "no pixel of the training chips")
-    return ClassObjective(loss, outputs, output_ids, logits, "labels")
+    loss, weights = loss_of(train, outputs, output_ids, class_counts, "no pixel of the training chips")
+    return ClassObjective(loss, outputs, output_ids, logits, "labels", weights)
 
 
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rvbuild.learn.chips.geometry import orient as turned
-from rvbuild.learn.hooks import Objective, Target, Targets
+from rvbuild.learn.hooks import PartObjective, Target, Targets
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Progress
 from rvbuild.project.tasks.segmentation import SPEC
@@ -134,7 +134,7 @@ def collate(targets: Sequence[Target]) -> Targets:
 
 def objective(
     train: LossSettings, outputs: Sequence[str], output_ids: Sequence[int], class_counts: np.ndarray
-) -> Objective:
+) -> PartObjective:
     """Return the objective of the train settings; see `rvbuild.tasks.protocol.Task.objective`."""
     from rvbuild.tasks.segmentation.model import objective as make
 
