@@ -123,7 +123,7 @@ class Plain:
         text = styled(f"{outcome.did.value:8}", _COLOURS[outcome.did])
         line = f"{text} {self.label(outcome.artifact)}"
         if outcome.did in (Did.BUILT, Did.RESTORED):
-            line += f"  {duration(outcome.seconds)}"
+            line += f"  {duration(outcome.seconds)}" + (f" on {outcome.host}" if outcome.host else "")
         if outcome.did is Did.FAILED or outcome.did is Did.SKIPPED:
             line += f"  {outcome.message}"
         elif outcome.reasons:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from rvbuild.engine.cluster.connect import VARIABLE, require_address
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan
@@ -52,6 +54,9 @@ class Order:
         Whether files are checked after the build instead of before. For builds that take less time than the checks.
     also : tuple of str
         Stages that are built beside it.
+    cluster : str
+        The address of a cluster on which stages run, `local:N` for one that is started here; empty for none. Default:
+        the environment variable RVBUILD_CLUSTER.
     procs : int, optional
         Number of processes of a training in shards. Default: as many as there are cores or GPUs for.
     """
@@ -65,11 +70,8 @@ class Order:
     trust: bool = False
     checks_after: bool = False
     also: tuple[str, ...] = ()
+    cluster: str = field(default_factory=lambda: os.environ.get(VARIABLE, ""))
     procs: int | None = None
-
-    def parallel_jobs(self) -> int:
-        """Return the number of artifacts that are built in parallel."""
-        return 1 if self.inline else self.jobs or jobs_default()
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Planned:
             a for a in self.closure if session.plan[a.name].decision.state not in (State.FRESH, State.RESTORABLE)
         ]
         trust.require(session.workspace.root, pending, order.trust, reporter.note, ask)
-        jobs = order.parallel_jobs()
+        jobs = session.executor.at_once() if pending or not session.executor.is_elsewhere else jobs_default()
 
         def check(keep_going: bool) -> dict[str, int]:
             if not pending:
@@ -199,6 +201,8 @@ def planned(
         artifacts = artifacts if arrange is None else arrange(artifacts, workspace)
         return artifacts if order.procs is None else [with_processes(a, order.procs) for a in artifacts]
 
+    if order.cluster and not order.inline and not dry_run:
+        require_address(order.cluster, f"--on or {VARIABLE}")
     with (
         locked(projects[0].workspace, reporter.note),
         open_session(
@@ -210,6 +214,7 @@ def planned(
             rules_may_run=rules_may_run,
             requested=on_request(order.stage),
             arrange=arranged,
+            cluster="" if dry_run else order.cluster,
         ) as session,
     ):
         wanted = choose(session) if choose is not None else session.requested(order.stage, order.scenes)

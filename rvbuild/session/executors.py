@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rvbuild.cores import cores
 from rvbuild.engine.run.workers import Executor, Inline, Pool
+from rvbuild.engine.workspace import Workspace
 
 
 def new_executor(
@@ -33,6 +34,20 @@ def new_executor(
         Whether jobs run in this process.
     """
     return Inline(environment) if inline else Pool(environment, logs, preload, jobs or jobs_default())
+
+
+def cluster_executor(
+    address: str,
+    environment: Mapping[str, str | None],
+    workspace: Workspace,
+    preload: Sequence[str],
+    jobs: int | None,
+    notify: Callable[[str], None],
+) -> Executor:
+    """Return the executor of jobs on the cluster at `address`; see `new_executor` for the others."""
+    from rvbuild.engine.cluster.executor import Cluster  # imported late: few builds have a cluster
+
+    return Cluster(address, environment, workspace.cache, workspace.store.root, preload, jobs, notify)
 
 
 def jobs_default() -> int:

@@ -22,7 +22,7 @@ from rvbuild.rules import lock, own_rules
 from rvbuild.rules.common import name
 from rvbuild.rules.protocol import HasCode
 from rvbuild.session import trust as workspace_trust
-from rvbuild.session.executors import new_executor
+from rvbuild.session.executors import cluster_executor, new_executor
 from rvbuild.session.names import belongs, stages_of
 from rvbuild.stages.names import ON_REQUEST, on_request
 
@@ -94,10 +94,20 @@ def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | N
 
 
 def make_executor(
-    workspace: Workspace, projects: Sequence[Project], inline: bool = False, jobs: int | None = None
+    workspace: Workspace,
+    projects: Sequence[Project],
+    inline: bool = False,
+    jobs: int | None = None,
+    cluster: str = "",
+    notify: Callable[[str], None] = lambda line: None,
 ) -> Executor:
-    """Return the executor of the stages of projects, with `jobs` parallel jobs, by default one for each core."""
+    """Return the executor of the stages of projects, with `jobs` parallel jobs, by default one for each core.
+
+    With `cluster`, the address of one, jobs run there.
+    """
     environment = environment_of(workspace.root, projects)
+    if cluster and not inline:
+        return cluster_executor(cluster, environment, workspace, rules.PRELOAD, jobs, notify)
     return new_executor(environment, workspace.cache / "log", rules.PRELOAD, jobs, inline=inline)
 
 
@@ -118,19 +128,21 @@ def open_session(
     rules_may_run: Callable[[Sequence[Project]], bool] | None = None,
     requested: bool = False,
     arrange: Callable[[list[Artifact], Workspace], list[Artifact]] | None = None,
+    cluster: str = "",
 ) -> Iterator[Session]:
     """Open the workspace of `projects` and plan the artifacts that `artifacts` returns; by default all.
 
     Stages that are not part of `build` are planned if they are `requested`, or were built before.
     `rules_may_run` decides whether the workspace's own rules may run; by default if the user trusts them. `arrange`
-    changes the list of all artifacts, for example so that variants of a project share some.
+    changes the list of all artifacts, for example so that variants of a project share some. `cluster` is the address of
+    a cluster that runs jobs.
     """
     workspace = Workspace(projects[0].workspace, notify)
     executor: Executor | None = None
     try:
         for line in variables.problems(os.environ):
             notify(line)
-        executor = make_executor(workspace, projects, inline, jobs)
+        executor = make_executor(workspace, projects, inline, jobs, cluster, notify)
         appeared = find_sidecars(workspace, projects, executor)
         if artifacts is None:
             every = all_artifacts(projects, workspace, _own_rules(projects, rules_may_run, notify), requested)

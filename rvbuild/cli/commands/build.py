@@ -44,11 +44,12 @@ class Options:
     inline: bool = False
     trust: bool = False
     checks_after: bool = False
+    cluster: str | None = None
     procs: int | None = None
 
     def order(self, stage: str) -> Order:
         """Return the order to build `stage`."""
-        return Order(
+        order = Order(
             stage,
             self.scenes,
             self.jobs,
@@ -59,6 +60,7 @@ class Options:
             checks_after=self.checks_after,
             procs=self.procs,
         )
+        return order if self.cluster is None else replace(order, cluster=self.cluster)
 
 
 def build(
@@ -169,6 +171,7 @@ def outcomes_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             "outputs": list(o.outputs),
             "key": o.key,
             "seconds": round(o.seconds, 3),
+            **({"host": o.host} if o.host else {}),
         }
         for o in outcomes
     ]

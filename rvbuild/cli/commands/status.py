@@ -13,7 +13,7 @@ from rvbuild.engine.plan.decide import State
 from rvbuild.errors import UsageError, counted
 from rvbuild.session.projects import load_available, project_paths
 from rvbuild.session.remarks.undecided import undecided
-from rvbuild.session.remarks.under_way import sentences
+from rvbuild.session.remarks.under_way import on_hosts, sentences
 from rvbuild.session.session import may_run_rules, open_session
 from rvbuild.session.status import ArtifactStatus, Cause, explanations, statuses
 from rvbuild.stages.names import on_request
@@ -134,7 +134,8 @@ def status(words: Sequence[str], overrides: Sequence[str], as_json: bool, verbos
             if verbosity <= 0 and len(listed) > _LISTED:
                 echo(f"… and {counted(len(listed) - _LISTED, 'more artifact')} not fresh (-v lists all)")
             echo("\n" + summary_line(rows))
-            for line in (*sentences(session.workspace.root, rows), *undecided(session.workspace.root, rows)):
+            root = session.workspace.root
+            for line in (*on_hosts(root, rows), *sentences(root, rows), *undecided(root, rows)):
                 echo(line)
     return 0
 

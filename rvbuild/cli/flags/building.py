@@ -12,6 +12,7 @@ import click
 from rvbuild.cli.flags.options import (
     OF_COMMANDS,
     as_json,
+    cluster,
     inline,
     jobs,
     keep_going,
@@ -38,6 +39,7 @@ _OPTIONS = {
     "overrides": "--set",
     "as_json": "--json",
     "trust": "--trust",
+    "cluster": "--on",
 }
 """Options of building commands that do not apply to a bundle, or only where it predicts."""
 
@@ -74,6 +76,7 @@ def _building(stage: str) -> Callable[..., int]:
     @keep_going
     @click.option("-B", "--always-make", is_flag=True, help="Build fresh artifacts again.")
     @inline
+    @cluster
     @trusting
     @overriding
     @as_json
@@ -83,6 +86,8 @@ def _building(stage: str) -> Callable[..., int]:
         verbosity = -1 if quiet else 1 if verbose else 0
         if (count := flags.pop("count", None)) is not None:
             flags["overrides"] = (*flags["overrides"], f"suggest.count={count}")
+        if flags["inline"] and flags["cluster"]:
+            raise click.UsageError("--inline runs stages in this process, and --on on a cluster; choose one")
         into, allow_code = flags.pop("into", None), flags.pop("allow_code", False)
         engine, tta, assets = flags.pop("engine", None), flags.pop("tta", None), flags.pop("assets", ())
         hub = flags.pop("hub", None)
@@ -144,6 +149,7 @@ def _building(stage: str) -> Callable[..., int]:
 @jobs
 @keep_going
 @inline
+@cluster
 @trusting
 @overriding
 @quiet

@@ -29,6 +29,13 @@ keep_going = click.option(
     "-k", "--keep-going", is_flag=True, help="After a failure, finish everything that does not depend on it."
 )
 inline = click.option("--inline", is_flag=True, help="Run stages in this process, one at a time, for debugging.")
+cluster = click.option(
+    "--on",
+    "cluster",
+    metavar="CLUSTER",
+    help="Run stages on a Dask cluster: local:N starts N workers here, tcp://HOST:PORT is a scheduler "
+    "(default: RVBUILD_CLUSTER).",
+)
 only_scenes = click.option("--scene", "scenes", multiple=True, metavar="ID", help="Only this scene (repeatable).")
 
 APPLYING = (

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rvbuild.engine.keys.artifact import Artifact, trajectory
+from rvbuild.engine.keys.artifact import Artifact, Demand, trajectory
 from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.plan import previous
 from rvbuild.engine.plan.decide import State
@@ -31,7 +31,7 @@ from rvbuild.engine.plan.plan import Plan, Planned
 from rvbuild.engine.run import live, placing
 from rvbuild.engine.run.checkpoints import Checkpoints
 from rvbuild.engine.run.inputs import Inputs, code_of, paths_of, settings_of
-from rvbuild.engine.run.machine import Machine, Share, this_machine
+from rvbuild.engine.run.machine import UNLIMITED, Machine, this_machine
 from rvbuild.engine.run.made import File, Made, Making
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.run.worker import Job, plain
@@ -69,8 +69,10 @@ class Builder:
         self._workspace = plan.workspace
         self._executor = executor
         self._reporter = reporter
-        self._machine = machine or this_machine()
+        # A cluster knows what its workers have.
+        self._machine = UNLIMITED if executor.is_elsewhere else machine or this_machine()
         self._memory = memory or {}
+        self._hosts: dict[str, str] = {}  # of artifacts that a cluster has built
         self._stopped = threading.Event()
         self._wanted: Counter[str] = Counter()  # keys that are being built here: two scenes may share an image
         self._counting = threading.Lock()
@@ -227,7 +229,7 @@ class Builder:
             job = self._job(
                 artifact, staging, resume, offer, live.prepared(self._workspace, artifact, self._noting(artifact))
             )
-            with self._share(artifact) as share:
+            with self._machine.taking(job.demand, self._stopped.is_set) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 making = Making(
                     artifact.stage,
@@ -242,6 +244,8 @@ class Builder:
                         guards.enter_context(checkpoints.made_from(inputs, self._noting(artifact)))
                     job = dataclasses.replace(job, environment=share.environment(), making=making)
                     made: Made = self._run(job, progress)
+                    if self._executor.is_elsewhere:
+                        self._hosts[artifact.name] = made.host
                     leftovers.callback(placing.remove, made.copies())
                     inputs.check(made.changed)
             outputs = {name: (file.digest, file.size) for name, file in _declared(artifact, made).items()}
@@ -286,12 +290,10 @@ class Builder:
         self._reporter.note(f"{artifact.label()}: {text}")
         return first
 
-    def _share(self, artifact: Artifact) -> contextlib.AbstractContextManager[Share]:
-        """Hold the resources that the stage of `artifact` needs."""
+    def _demand(self, artifact: Artifact) -> Demand:
+        """Return the resources that the stage of `artifact` needs."""
         demand = artifact.demand
-        if not demand.memory:
-            demand = dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
-        return self._machine.taking(demand, self._stopped.is_set)
+        return demand if demand.memory else dataclasses.replace(demand, memory=self._memory.get(artifact.name, 0))
 
     def _run(self, job: Job, progress: Progress) -> Any:
         if self._stopped.is_set():
@@ -317,14 +319,16 @@ class Builder:
             kwargs["live"] = grows
         if offer:
             kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
-        return Job(artifact.run, kwargs, artifact.resource, code_of(artifact.code_of_users(), self._workspace.root))
+        code = code_of(artifact.code_of_users(), self._workspace.root)
+        return Job(artifact.run, kwargs, artifact.resource, code, demand=self._demand(artifact), label=artifact.name)
 
     def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:
         reasons = planned.decision.reasons
         self._workspace.state.succeed(artifact.name, record, did.value, [str(r) for r in reasons], seconds)
         self.plan.update(artifact.name, record)
         shown = tuple(o.path for o in record.outputs.values())
-        self._done(Outcome(artifact, did, reasons, seconds, record.key, shown))
+        host = self._hosts.get(artifact.name, "")
+        self._done(Outcome(artifact, did, reasons, seconds, record.key, shown, host=host))
 
     def _fail(self, artifact: Artifact, planned: Planned, message: str, detail: str, seconds: float) -> None:
         if self._stopped.is_set():

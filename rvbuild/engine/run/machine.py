@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -103,6 +104,10 @@ class Machine:
         count = min(demand.cards, len(wanted))
         free = [card for card in wanted if card not in in_use][:count]
         return Share(min(count, self.cores), 0, tuple(free)) if len(free) == count else None
+
+
+UNLIMITED = Machine(sys.maxsize, None, 0)
+"""A machine that has enough for everything, where something else shares resources."""
 
 
 def this_machine(memory: int | None = None) -> Machine:

@@ -42,6 +42,7 @@ class Outcome:
     outputs: tuple[str, ...] = ()
     message: str = ""
     detail: str = ""  # a traceback, only for the log
+    host: str = ""  # the machine of a cluster that built it
 
 
 class Reporter(Protocol):

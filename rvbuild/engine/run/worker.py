@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.made import Making, make
-from rvbuild.errors import RvbuildError
+from rvbuild.errors import RvbuildError, WorkerDiedError
 from rvbuild.language.user_code import Code, paths_in, reported, serve_code
 from rvbuild.progress import Progress
 
@@ -50,11 +50,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Failed:
-    """An exception of a job: `kind` is the `module:class` of an error for users, None for any other exception."""
+    """An exception of a job: `kind` is the `module:class` of an error for users, None for any other exception.
+
+    `files` are those that a dead worker was reading.
+    """
 
     kind: str | None
     message: str
     traceback: str
+    files: tuple[str, ...] = ()
+
+
+def failed(error: RvbuildError) -> Failed:
+    """Return an error for users in a form that any process can read."""
+    kind = f"{type(error).__module__}:{type(error).__qualname__}"
+    notes = getattr(error, "__notes__", ())
+    text = "\n".join(notes) or traceback.format_exc()
+    return Failed(kind, str(error), text, error.files if isinstance(error, WorkerDiedError) else ())
 
 
 def call(job: Job, progress: Progress) -> Any:
@@ -141,8 +153,7 @@ def serve(pipe: Connection, log: str, environment: Mapping[str, str | None]) -> 
         try:
             result = call(job, progress)
         except RvbuildError as error:
-            kind = f"{type(error).__module__}:{type(error).__qualname__}"
-            result = Failed(kind, str(error), traceback.format_exc())
+            result = failed(error)
         except BaseException as error:
             text = traceback.format_exc()
             with contextlib.suppress(OSError):

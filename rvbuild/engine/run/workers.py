@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rvbuild.cores import cores
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.worker import Failed, Job, call, serve, set_variables
 from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
@@ -51,6 +52,12 @@ class Executor(Protocol):
             An error for users from the function, or the death of the worker.
         """
 
+    #: Whether jobs may run on other machines: then the executor, not its caller, knows the resources.
+    is_elsewhere: bool
+
+    def at_once(self) -> int:
+        """Return the number of jobs that should be given to it at once."""
+
     def prepare(self) -> None:
         """Start slow preparations for jobs in the background."""
 
@@ -64,6 +71,8 @@ class Executor(Protocol):
 class Inline:
     """Runs every job in this process, for debugging."""
 
+    is_elsewhere = False
+
     def __init__(self, environment: Mapping[str, str | None]) -> None:
         self._before = {name: os.environ.get(name) for name in environment}
         set_variables(environment)
@@ -71,6 +80,10 @@ class Inline:
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` immediately."""
         return call(job, progress)
+
+    def at_once(self) -> int:
+        """Return one."""
+        return 1
 
     def prepare(self) -> None:
         """Do nothing: jobs import what they need."""
@@ -89,6 +102,7 @@ class _Worker:
     pipe: Connection
     log: Path
     warm: set[str] = field(default_factory=set)  # resources whose imports are done
+    job: Job | None = None
 
 
 class Pool:
@@ -109,9 +123,12 @@ class Pool:
         Maximum number of parallel jobs; unlimited by default.
     """
 
+    is_elsewhere = False
+
     def __init__(
         self, environment: Mapping[str, str | None], logs: Path, preload: Sequence[str] = (), most: int | None = None
     ) -> None:
+        self._most = most
         self._turns = contextlib.nullcontext() if most is None else threading.Semaphore(most)
         self._environment = dict(environment)
         self._logs = logs
@@ -137,7 +154,7 @@ class Pool:
             return self._run(job, progress)
 
     def _run(self, job: Job, progress: Progress) -> Any:
-        worker = self._borrow(job.resource)
+        worker = self._borrow(job)
         done = False
         try:
             try:
@@ -149,12 +166,23 @@ class Pool:
         finally:
             self._give_back(worker, job.resource, alive=done)
         if isinstance(result, Failed):
-            raise _error(result)
+            raise error_of(result)
         return result
+
+    def at_once(self) -> int:
+        """Return the maximum number of parallel jobs."""
+        return cores() if self._most is None else self._most
+
+    def cancel(self, job: Job) -> None:
+        """Kill the worker that runs `job`, which then fails."""
+        with self._lock:
+            workers = [worker for worker in self._busy if worker.job is job]
+        for worker in workers:
+            _kill(worker)
 
     def prepare(self) -> None:
         """Start the forkserver, which imports the common modules in the background."""
-        with self._lock, _apart(self._environment):
+        with self._lock, apart(self._environment):
             if not self._stopped and self._context:  # which has named the modules
                 from multiprocessing import forkserver
 
@@ -183,18 +211,19 @@ class Pool:
             else:
                 return value
 
-    def _borrow(self, resource: str) -> _Worker:
+    def _borrow(self, job: Job) -> _Worker:
         with self._lock:
             if self._stopped:
                 raise Interrupted
             while self._idle:
-                warm = [w for w in self._idle if resource in w.warm]
+                warm = [w for w in self._idle if job.resource in w.warm]
                 worker = warm[0] if warm else self._idle[0]
                 self._idle.remove(worker)
                 if worker.process.is_alive():
                     break
             else:
                 worker = self._start()
+            worker.job = job
             self._busy.append(worker)
             return worker
 
@@ -230,7 +259,7 @@ class Pool:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, str(log), self._environment), name=log.stem)
         try:
-            with _apart(self._environment):
+            with apart(self._environment):
                 process.start()
         finally:
             theirs.close()
@@ -284,7 +313,7 @@ class Pool:
 
 
 @contextlib.contextmanager
-def _apart(environment: Mapping[str, str | None]) -> Iterator[None]:
+def apart(environment: Mapping[str, str | None]) -> Iterator[None]:
     """Hide properties of this process from child processes: its script, its variables, the user's Ctrl-C.
 
     multiprocessing would run the script again in every worker: without `if __name__ == "__main__"` it would start
@@ -322,12 +351,15 @@ def _kill(worker: _Worker) -> None:
     worker.process.join(5)
 
 
-def _error(failed: Failed) -> RvbuildError:
+def error_of(failed: Failed) -> RvbuildError:
+    """Return the error of a job as an exception."""
     if failed.kind is None:
         error: RvbuildError = StageError(failed.message)
     else:
         module, _, name = failed.kind.partition(":")
         kind: Callable[[str], RvbuildError] = getattr(importlib.import_module(module), name)
         error = kind(failed.message)
+        if isinstance(error, WorkerDiedError):
+            error.files = failed.files
     error.__notes__ = [failed.traceback]
     return error

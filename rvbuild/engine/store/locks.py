@@ -71,3 +71,20 @@ def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lamb
                 ) from None
             wait()
             time.sleep(_POLL_S)
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process, on any machine, holds the lock at `path` exclusively; False if there is no file."""
+    import fcntl
+
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rvbuild.engine.cluster.running import hosts_of
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.store import inside
 from rvbuild.errors import StoreError, counted
+from rvbuild.rules.common import name
 from rvbuild.session.status import ArtifactStatus
 
 _MOST_BYTES = 256 << 20
@@ -77,6 +79,16 @@ def sentences(workspace: Path, rows: Iterable[ArtifactStatus]) -> list[str]:
                 f"the last at {at} ({now.path})"
             )
     return texts
+
+
+def on_hosts(workspace: Path, rows: Iterable[ArtifactStatus]) -> list[str]:
+    """Return a sentence for each host of a cluster that builds some of these artifacts now."""
+    labels: dict[str, list[str]] = {}
+    hosts = hosts_of(workspace / "cache")
+    for row in rows if hosts else ():
+        if (host := hosts.get(name(row.stage, row.project, row.scene))) is not None:
+            labels.setdefault(host, []).append(f"{row.project} {row.label}")
+    return [f"{host} builds {', '.join(sorted(labels[host]))}" for host in sorted(labels)]
 
 
 def _content(workspace: Path, path: str) -> bytes | None:

@@ -1,0 +1,154 @@
+"""The connection to a cluster: `local:4` starts one here, `tcp://host:8786` is the address of a scheduler."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import socket
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import rvbuild
+from rvbuild.engine.run.workers import apart
+from rvbuild.errors import StageError, UsageError
+
+VARIABLE = "RVBUILD_CLUSTER"
+_EXPECTED = "expected local:N, such as local:4, or the address of a Dask scheduler, such as tcp://10.0.0.5:8786"
+_TIMEOUT_S = 6
+_LOCAL = re.compile(r"local:(\d{1,4})")
+_REMOTE = re.compile(r"(tcp|tls|ucx|ws|wss)://[^/\s]+:\d+/?")
+
+
+def require_address(text: str, origin: str) -> None:
+    """Check the address of a cluster, and that Dask is installed.
+
+    Parameters
+    ----------
+    text
+        The address.
+    origin
+        Where it comes from, for messages.
+
+    Raises
+    ------
+    UsageError
+    """
+    local = _LOCAL.fullmatch(text)
+    if not (local and int(local[1]) > 0) and not _REMOTE.fullmatch(text):
+        raise UsageError(f"{origin}: {text!r} names no cluster; {_EXPECTED}")
+    if importlib.util.find_spec("distributed") is None:
+        raise UsageError(f"{origin}: needs Dask.distributed, which is not installed: pip install 'rvbuild[dask]'")
+
+
+def workers_here(text: str) -> int:
+    """Return the number of workers that `local:N` starts here; 0 for an address."""
+    local = _LOCAL.fullmatch(text)
+    return int(local[1]) if local else 0
+
+
+def connected(text: str, closing: contextlib.ExitStack) -> Any:
+    """Return a client of the cluster; `closing` ends the connection, and a cluster that was started here.
+
+    Raises
+    ------
+    UsageError
+        There is no scheduler at the address.
+    """
+    dask: Any = importlib.import_module("distributed")  # without types
+    if count := workers_here(text):
+        with apart({}):
+            cluster = dask.LocalCluster(
+                n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50, host="127.0.0.1"
+            )
+        closing.callback(_quietly, cluster.close, timeout=10)
+        text = cluster.scheduler_address
+    try:
+        if text.startswith(("tcp://", "tls://")):  # Dask tries again and again if nobody listens
+            place = urllib.parse.urlsplit(text)
+            socket.create_connection((place.hostname, place.port), timeout=_TIMEOUT_S).close()
+        client = dask.Client(text, timeout=_TIMEOUT_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UsageError(
+            f"{text}: no Dask scheduler answers there within {_TIMEOUT_S} s ({_last_line(error)}); {_EXPECTED}. Is it "
+            "running, and can this machine reach it?"
+        ) from None
+    closing.callback(_quietly, client.close, timeout=5)
+    return client
+
+
+def _quietly(close: Callable[..., Any], timeout: float) -> None:
+    with contextlib.suppress(Exception):
+        close(timeout=timeout)
+
+
+def _last_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def wait_for_workers(client: Any, note: Callable[[str], None], stopped: Callable[[], bool]) -> None:
+    """Wait until at least one worker has joined."""
+    noted = False
+    while not client.scheduler_info()["workers"] and not stopped():
+        if not noted:
+            noted = True
+            note("the cluster has no worker yet: waiting for the first one …")
+        time.sleep(0.5)
+
+
+def require_same_versions(client: Any) -> None:
+    """Check that all workers run the same rvbuild on the same Python as this process.
+
+    Raises
+    ------
+    StageError
+    """
+    pythons = client.run(platform.python_version, on_error="return")
+    versions = client.run(importlib.metadata.version, "rvbuild", on_error="return")
+    hosts = client.run(socket.gethostname, on_error="return")
+    python = platform.python_version_tuple()[:2]
+    problems: dict[str, None] = {}
+    for address in versions:
+        host = hosts.get(address, address)
+        theirs = str(pythons.get(address))
+        if tuple(theirs.split(".")[:2]) != python:
+            problems[f"{host} has Python {theirs}; expected {'.'.join(python)}, as here"] = None
+        elif isinstance(versions[address], BaseException):
+            problems[f"{host} has no rvbuild; install rvbuild {rvbuild.__version__} there"] = None
+        elif versions[address] != importlib.metadata.version("rvbuild"):
+            problems[f"{host} has rvbuild {versions[address]}; expected {rvbuild.__version__}, as here"] = None
+    if not problems:
+        ours = code_digest()
+        codes = client.run(code_digest, on_error="return")
+        for address, theirs in codes.items():
+            if theirs != ours:
+                problems[f"{hosts.get(address, address)} has other code of rvbuild than this machine"] = None
+    if problems:
+        raise StageError("workers of the cluster cannot build this:\n  " + "\n  ".join(problems))
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return a digest of the modules of rvbuild."""
+    root = Path(rvbuild.__file__).parent
+    state = hashlib.blake2b(digest_size=16)
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders.sort()
+        for name in sorted(name for name in names if name.endswith(".py")):
+            path = Path(folder, name)
+            state.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return state.hexdigest()
+
+
+def resources(client: Any) -> list[Mapping[str, float]]:
+    """Return what each worker offers."""
+    return [worker["resources"] for worker in client.scheduler_info()["workers"].values()]

@@ -1,0 +1,317 @@
+"""The executor on a cluster: jobs become tasks of Dask, which places them by their needs and runs lost ones again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rvbuild.cores import THREADS_VARIABLE, thread_count
+from rvbuild.engine.cluster import connect, running
+from rvbuild.engine.cluster.beacon import lit
+from rvbuild.engine.run.worker import Failed, Job
+from rvbuild.engine.run.workers import Interrupted, error_of
+from rvbuild.errors import StageError
+from rvbuild.progress import Progress
+
+#: How often a job is started again after its worker was lost.
+_RETRIES = 3
+_LOOK_EVERY_S = 5.0
+#: Artifacts that are given to a cluster at least, which may grow while it works.
+_AT_LEAST = 32
+
+
+@dataclass
+class _Task:
+    """A job that was given to the cluster."""
+
+    job: Job
+    progress: Progress
+    needs: Mapping[str, float]
+    hosts: list[str] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Cluster:
+    """Runs jobs on the workers of a Dask cluster, which share the workspace and the store with this process.
+
+    It connects when the first job needs it.
+
+    Parameters
+    ----------
+    address : str
+        `local:N` or the address of a scheduler.
+    environment : mapping
+        Environment variables of jobs; None removes one.
+    cache, store : Path
+        The workspace's cache, and the root of the store.
+    preload : sequence of str
+        Modules that are imported before the first job.
+    most : int, optional
+        Maximum number of parallel jobs.
+    note : callable
+        Receives messages for the user.
+    """
+
+    is_elsewhere = True
+
+    def __init__(
+        self,
+        address: str,
+        environment: Mapping[str, str | None],
+        cache: Path,
+        store: Path,
+        preload: Sequence[str],
+        most: int | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self._address = address
+        # Results depend on the number of threads, which must not depend on the node.
+        self._environment = {**environment, THREADS_VARIABLE: str(thread_count())}
+        self._logs = cache / "log" / running.FOLDER
+        self._folders = {"workspace": self._logs, "store": store / "locks"}
+        self._preload = tuple(preload)
+        self._most = most
+        self._note = note
+        self._name = f"rvbuild-{uuid.uuid4().hex}"
+        self._closing = contextlib.ExitStack()
+        self._connecting = threading.Lock()
+        self._client: Any = None
+        self._error: BaseException | None = None  # of the attempt to connect
+        self._tasks: dict[str, _Task] = {}
+        self._futures: dict[str, Any] = {}
+        self._stopped = threading.Event()
+        self._board = running.Board(self._logs, self._name)
+        self._looking = threading.Lock()
+        self._offers: tuple[float, list[Mapping[str, float]]] = (0.0, [])
+        self._placed: tuple[float, set[str]] = (0.0, set())  # tasks that workers have
+
+    def at_once(self) -> int:
+        """Return twice the number of jobs that the workers run at once, so that each finds the next one there."""
+        if self._most is not None:
+            return self._most
+        self._connect()
+        return max(_AT_LEAST, 2 * int(sum(offer.get(self._name, 0) for offer in self._offered())))
+
+    def prepare(self) -> None:
+        """Connect in the background."""
+
+        def connect_quietly() -> None:
+            with contextlib.suppress(Exception):  # the first job reports it
+                self._connect()
+
+        threading.Thread(target=connect_quietly, daemon=True).start()
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` on a worker that has what it needs; again, if its worker is lost.
+
+        Raises
+        ------
+        RvbuildError
+            An error for users from the function, the death of its process, or the loss of worker after worker.
+        """
+        client = self._connect()
+        if job.code is not None:  # variables that are in the key
+            job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
+        task = _Task(job, progress, self._needs(job))
+        while _is_lost(result := self._run(client, task)):
+            if len(task.hosts) > _RETRIES:
+                raise StageError(_lost_text(task))
+            task.needs = self._needs(job)
+        if isinstance(result, Failed):
+            raise error_of(result)
+        return result
+
+    def interrupt(self) -> None:
+        """Cancel all jobs, whose processes are killed."""
+        self._stopped.set()
+        futures = list(self._futures.values())
+        if self._client is not None and futures:
+            with contextlib.suppress(Exception):
+                self._client.cancel(futures, force=True)
+        for task in list(self._tasks.values()):
+            task.done.set()
+
+    def close(self) -> None:
+        """End the session on all workers, and the connection."""
+        self._stopped.set()
+        with self._connecting:
+            if self._client is not None:
+                with contextlib.suppress(Exception):
+                    self._client.unregister_worker_plugin(self._name)
+            self._client = None
+            self._closing.close()
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> Any:
+        with self._connecting:
+            if self._client is None:
+                if self._stopped.is_set():
+                    raise Interrupted
+                if self._error is not None:
+                    raise self._error
+                try:
+                    self._client = self._connected()
+                except BaseException as error:
+                    self._error = error
+                    self._closing.close()
+                    raise
+            return self._client
+
+    def _connected(self) -> Any:
+        from rvbuild.engine.cluster.node import Node, Session, report
+
+        client = connect.connected(self._address, self._closing)
+        connect.wait_for_workers(client, self._note, self._stopped.is_set)
+        if self._stopped.is_set():
+            raise Interrupted
+        connect.require_same_versions(client)
+        beacon = self._closing.enter_context(lit(self._name, self._folders))
+        is_local = connect.workers_here(self._address) > 0
+        session = Session(self._name, self._environment, self._logs, self._preload, beacon, is_local)
+        client.register_plugin(Node(session), name=self._name)
+        reports = client.run(report, self._name, on_error="return")
+        refused = {f"{host} {problem}": None for host, problem in reports.values() if problem is not None}
+        if len(refused) and all(problem is not None for _, problem in reports.values()):
+            raise StageError("no worker of the cluster can build this:\n  " + "\n  ".join(refused))
+        for text in refused:
+            self._note(f"warning: {text}; it gets no jobs")
+        client.subscribe_topic(self._name, self._receive)
+        self._closing.callback(self._board.close)
+        return client
+
+    def _offered(self) -> list[Mapping[str, float]]:
+        """Return what the accepted workers offer, as known since a few seconds at most."""
+        with self._looking:
+            at, offers = self._offers
+            if self._client is not None and time.monotonic() - at > 2:
+                offers = [offer for offer in connect.resources(self._client) if offer.get(self._name)]
+                self._offers = time.monotonic(), offers
+        return offers
+
+    def _needs(self, job: Job) -> dict[str, float]:
+        """Return the amounts of what a worker must have free for `job`; not more memory than the largest has."""
+        from rvbuild.engine.cluster.node import COMPUTE, GPU, MEMORY, TORCH
+
+        demand, offers = job.demand, self._offered()
+        needs: dict[str, float] = {self._name: 1}
+        if demand.memory and offers:
+            needs[MEMORY] = min(demand.memory, max(offer.get(MEMORY, 0) for offer in offers))
+        if demand.cores != 0 or demand.device != "cpu":
+            needs[COMPUTE] = 1
+        if job.resource == "torch":
+            needs[TORCH] = 1
+        if demand.device != "cpu" and (most := max((offer.get(GPU, 0) for offer in offers), default=0)):
+            needs[GPU] = min(demand.cards, most)
+        return needs
+
+    def _run(self, client: Any, task: _Task) -> Any:
+        from distributed import KilledWorker
+
+        from rvbuild.engine.cluster.node import Lost, run_job
+
+        stage = task.job.function.partition(":")[0].rpartition(".")[2]
+        key = f"{stage}-{uuid.uuid4().hex}"
+        task.done.clear()
+        self._tasks[key] = task
+        try:
+            if self._stopped.is_set():
+                raise Interrupted
+            future = client.submit(run_job, self._name, task.job, key=key, pure=False, resources=task.needs)
+            self._futures[key] = future
+            future.add_done_callback(lambda _: task.done.set())
+            is_stuck = self._wait(key, task)
+            if self._stopped.is_set():
+                raise Interrupted
+            if is_stuck:
+                future.cancel()
+                return Lost()
+            try:
+                return future.result()
+            except KilledWorker:
+                raise StageError(_lost_text(task)) from None
+            except Exception as error:
+                if self._stopped.is_set():
+                    raise Interrupted from None
+                if future.status in ("cancelled", "lost"):
+                    raise StageError(
+                        f"{self._address}: the connection to the scheduler of the cluster was lost; run again"
+                    ) from None
+                if isinstance(error, KeyError) and self._name in str(error):  # a worker that has just joined
+                    return Lost()
+                raise
+        finally:
+            self._tasks.pop(key, None)
+            self._futures.pop(key, None)
+            self._board.ended(task.job.label)
+
+    def _wait(self, key: str, task: _Task) -> bool:
+        """Wait for the end of a task; return whether it has to be given to the cluster again.
+
+        Dask looks for a worker when one joins, but not when that offers something a moment later.
+        """
+        noted = False
+        while not task.done.wait(_LOOK_EVERY_S):
+            if self._is_placed(key) or task.done.is_set():
+                noted = False
+            elif self._can_run(task) or len(task.hosts) > _RETRIES:
+                return True
+            elif not noted:
+                noted = True
+                wanted = ", ".join(name.removeprefix("rvbuild.") for name in task.needs if name != self._name)
+                self._note(f"{task.job.label}: no worker has what it needs ({wanted or 'a slot'}): waiting for one …")
+        return False
+
+    def _is_placed(self, key: str) -> bool:
+        """Tell whether a worker has the task, as known since a few seconds at most."""
+        with self._looking:
+            at, placed = self._placed
+            if time.monotonic() - at > _LOOK_EVERY_S / 2:
+                placed = {key for keys in self._client.processing().values() for key in keys}
+                self._placed = time.monotonic(), placed
+        return key in placed
+
+    def _can_run(self, task: _Task) -> bool:
+        return any(all(offer.get(n, 0) >= amount for n, amount in task.needs.items()) for offer in self._offered())
+
+    def _receive(self, event: tuple[float, Any]) -> None:
+        """Pass on an event of a node."""
+        key, kind, value = event[1]
+        if kind == "refused":
+            self._note(f"warning: {value}; it gets no jobs")
+            return
+        task = self._tasks.get(key)
+        if task is None:
+            return
+        if kind == "begun":
+            if task.hosts:
+                task.progress.note(f"started again on {value}: the worker on {task.hosts[-1]} was lost")
+            task.hosts.append(value)
+            self._board.begun(task.job.label, value)
+        elif kind == "start":
+            task.progress.start(*value)
+        elif kind == "advance":
+            task.progress.advance(value)
+        elif kind == "note":
+            task.progress.note(value)
+
+
+def _is_lost(result: Any) -> bool:
+    from rvbuild.engine.cluster.node import Lost
+
+    return isinstance(result, Lost)
+
+
+def _lost_text(task: _Task) -> str:
+    hosts = ", ".join(dict.fromkeys(task.hosts)) or "unknown hosts"
+    return (
+        f"its worker was lost {len(task.hosts)} times ({hosts}); were the workers killed (out of memory, end of their "
+        "time)? See the logs of the cluster"
+    )

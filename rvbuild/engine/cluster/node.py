@@ -1,0 +1,229 @@
+"""A worker of the cluster during a session: what it offers, and the jobs that it runs in a host beside it.
+
+Everything here is called in the worker. A node is a plugin of the worker, registered by the driver for one session: so
+workers that join later get one, too, and no session sees the environment of another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import re
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from distributed import Worker, WorkerPlugin, get_worker
+
+from rvbuild.engine.cluster.beacon import Beacon
+from rvbuild.engine.cluster.host import Host
+from rvbuild.engine.run.machine import Machine, card_count
+from rvbuild.engine.run.worker import Failed, Job
+from rvbuild.files.budget import memory_bytes
+from rvbuild.process import variables
+
+#: What a worker offers to all sessions. One of them computes per `COMPUTE`, or per GPU; `TORCH` is that with torch.
+MEMORY, COMPUTE, TORCH, GPU = "rvbuild.memory", "rvbuild.compute", "rvbuild.torch", "rvbuild.gpu"
+_LOOK_EVERY_S = 1.0
+_REPORT_EVERY_S = 0.3
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every node of a session knows.
+
+    Attributes
+    ----------
+    name : str
+        Unique; the name of the plugin, of the topic of events, and of the resource that accepted workers offer.
+    environment : mapping
+        Environment variables of jobs; None removes one.
+    logs : Path
+        Directory for the logs of all nodes.
+    preload : tuple of str
+        Modules that are imported before the first job.
+    beacon : Beacon
+    is_local : bool
+        Whether all workers run on the driver's machine, which then share its GPUs: worker 0 gets GPU 0 and so on.
+    """
+
+    name: str
+    environment: Mapping[str, str | None]
+    logs: Path
+    preload: tuple[str, ...]
+    beacon: Beacon
+    is_local: bool
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The result of a job whose worker is closing: it has to run elsewhere."""
+
+
+class Node(WorkerPlugin):
+    """The part of a session on one worker."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.name = session.name
+        self.problem: str | None = None
+
+    async def setup(self, worker: Worker) -> None:
+        """Accept jobs, if the worker shares the driver's directories and locks."""
+        self._worker = worker
+        self._host: Host | None = None
+        self._starting = threading.Lock()
+        self._running: dict[str, int] = {}
+        self._is_closing = False
+        first = worker.name if isinstance(worker.name, int) else 0
+        count = card_count()
+        self._cards = (
+            [first] if self.session.is_local and first < count else range(0 if self.session.is_local else count)
+        )
+        self._machine = Machine(sys.maxsize, None, len(self._cards))
+        self.problem = await asyncio.to_thread(self.session.beacon.problem)
+        if self.problem is not None:
+            if not self.session.beacon.is_out():
+                worker.log_event(self.name, ["", "refused", f"{socket.gethostname()} {self.problem}"])
+            return
+        await worker.set_resources(**self._offer())
+        self._watch = asyncio.create_task(self._watch_driver())
+
+    async def teardown(self, worker: Worker) -> None:
+        """Kill what runs."""
+        self._is_closing = True
+        if self.problem is not None:
+            return
+        self._watch.cancel()
+        await asyncio.to_thread(self._close)
+        with contextlib.suppress(Exception):  # the scheduler may be gone
+            await asyncio.wait_for(worker.set_resources(**{self.name: 0}), 2)
+
+    def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
+        """Kill the job of a task that nobody wants any more."""
+        if finish in ("cancelled", "released", "forgotten") and (number := self._running.get(str(key))) is not None:
+            host = self._host
+            if host is not None:
+                threading.Thread(target=host.cancel, args=(number,), daemon=True).start()
+
+    def run(self, job: Job) -> Any:
+        """Run `job` in a thread of the worker; return its result, a `Failed`, or `Lost`."""
+        key = str(self._worker.get_current_task())
+        telling = _Telling(self._worker, self.name, key)
+        telling("begun", socket.gethostname())
+        making = job.making
+        if making is not None:  # what is left of a lost attempt cannot get into the result of this one
+            folder = job.kwargs["outputs"] / uuid.uuid4().hex
+            folder.mkdir()
+            job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
+        try:
+            with self._machine.taking(job.demand, lambda: self._is_closing) as share:
+                cards = tuple(self._cards[card] for card in share.cards if card < len(self._cards))
+                job = replace(job, environment={**job.environment, **replace(share, cards=cards).environment()})
+                result = self._started().run(job, lambda number: self._running.update({key: number}), telling)
+        except EOFError:
+            return Lost() if self._is_closing else self._died()
+        finally:
+            self._running.pop(key, None)
+            telling.flush()
+        if isinstance(result, Failed):
+            return Lost() if self._is_closing else replace(result, message=self._with_host(result))
+        return result
+
+    def _with_host(self, failed: Failed) -> str:
+        died = failed.kind is not None and failed.kind.endswith(":WorkerDiedError")
+        return f"on {socket.gethostname()}: {failed.message}" if died or failed.kind is None else failed.message
+
+    def _died(self) -> Failed:
+        """Return the failure of a job whose host has ended; there will be another for the next job."""
+        with self._starting:
+            self._host = None
+        text = f"on {socket.gethostname()}: the process that starts workers was killed (out of memory?)"
+        return Failed("rvbuild.errors:WorkerDiedError", text, "")
+
+    def _started(self) -> Host:
+        with self._starting:
+            if self._is_closing:
+                raise EOFError
+            if self._host is None:
+                hidden: dict[str, str | None] = dict.fromkeys(variables.hidden(os.environ))
+                self._host = Host({**hidden, **self.session.environment}, self._logs(), self.session.preload)
+            return self._host
+
+    def _logs(self) -> Path:
+        name = re.sub(r"[^\w.-]+", "-", str(self._worker.name))
+        return self.session.logs / f"{socket.gethostname()}-{name}"
+
+    def _close(self) -> None:
+        with self._starting:
+            host, self._host = self._host, None
+        if host is not None:
+            host.close()
+
+    async def _watch_driver(self) -> None:
+        """Kill what runs when the driver ends, however it ends."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if await asyncio.to_thread(self.session.beacon.is_out):
+                self._is_closing = True
+                await asyncio.to_thread(self._close)
+                with contextlib.suppress(Exception):
+                    await self._worker.set_resources(**{self.name: 0})
+                return
+
+    def _offer(self) -> dict[str, float]:
+        """Return what the worker has: what its `--resources` say, or else what is found here."""
+        given = self._worker.state.total_resources
+        memory = given.get("memory") or self._worker.memory_manager.memory_limit or memory_bytes() or sys.maxsize
+        gpus = len(self._cards)
+        slots = given.get("torch") or gpus or 1
+        has_torch = importlib.util.find_spec("torch") is not None
+        return {
+            self.name: self._worker.state.nthreads,
+            MEMORY: float(memory),
+            COMPUTE: slots,
+            TORCH: slots if has_torch else 0,
+            GPU: gpus,
+        }
+
+
+class _Telling:
+    """Sends events of a job to the driver, and its advances a few times per second."""
+
+    def __init__(self, worker: Worker, topic: str, key: str) -> None:
+        self._worker, self._topic, self._key = worker, topic, key
+        self._pending, self._sent = 0, time.monotonic()
+
+    def __call__(self, kind: str, value: Any) -> None:
+        if kind == "advance":
+            self._pending += value
+            if time.monotonic() - self._sent < _REPORT_EVERY_S:
+                return
+        self.flush()
+        if kind != "advance":
+            self._worker.log_event(self._topic, [self._key, kind, list(value) if isinstance(value, tuple) else value])
+
+    def flush(self) -> None:
+        """Send what was held back."""
+        if self._pending:
+            self._worker.log_event(self._topic, [self._key, "advance", self._pending])
+        self._pending, self._sent = 0, time.monotonic()
+
+
+def run_job(session: str, job: Job) -> Any:
+    """Run `job` on this worker."""
+    return cast("Node", get_worker().plugins[session]).run(job)
+
+
+def report(session: str, dask_worker: Worker) -> tuple[str, str | None]:
+    """Return the host of a worker, and why it takes no jobs of the session; None if it does."""
+    node = cast("Node | None", dask_worker.plugins.get(session))
+    return socket.gethostname(), "has no rvbuild that can be used" if node is None else node.problem

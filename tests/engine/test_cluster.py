@@ -1,0 +1,326 @@
+"""Builds on a cluster of Dask: the same bytes and keys as here, whatever is lost meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import STAGES, Space
+
+from rvbuild.engine.cluster.beacon import lit
+from rvbuild.engine.cluster.connect import require_address
+from rvbuild.engine.cluster.executor import Cluster
+from rvbuild.engine.cluster.running import hosts_of
+from rvbuild.engine.keys.artifact import Demand
+from rvbuild.engine.run.execute import Builder
+from rvbuild.engine.run.worker import Job
+from rvbuild.errors import StageError, UsageError
+from rvbuild.progress import Silent
+
+pytest.importorskip("distributed")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+MORE = """
+import socket
+
+def meet(inputs, settings, outputs, progress):
+    "Wait until as many are here at once as the settings say."
+    folder = Path(__file__).with_name("meeting")
+    folder.mkdir(exist_ok=True)
+    (folder / settings["prefix"]).touch()
+    progress.note("here")
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < settings["count"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (outputs / "out.txt").write_text(f"{len(list(folder.iterdir()))} met")
+
+def once(inputs, settings, outputs, progress):
+    "Kill the worker of the cluster at the first attempts, whose number the settings say."
+    attempts = Path(__file__).with_name("attempts.txt")
+    with attempts.open("a") as file:
+        file.write("x")
+    (outputs / f"left-{len(attempts.read_text())}.txt").write_text("left by an attempt")
+    if len(attempts.read_text()) <= settings["losses"]:
+        os.kill(worker_of(os.getpid()), signal.SIGKILL)
+        time.sleep(60)
+    for path in outputs.iterdir():
+        path.unlink()
+    (outputs / "out.txt").write_text("done")
+
+def worker_of(pid):
+    "Return the Dask worker among the ancestors of a process: forkserver, host, worker."
+    chain = [pid]
+    while chain[-1] > 1:
+        chain.append(int(Path(f"/proc/{chain[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
+    host = next(i for i, p in enumerate(chain) if b"cluster.host" in Path(f"/proc/{p}/cmdline").read_bytes())
+    return chain[host + 1]
+"""
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[str]:
+    """Return the address of a cluster with two workers."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, host="127.0.0.1"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+class ClusterSpace(Space):
+    """A workspace whose stages run on a cluster."""
+
+    def __init__(self, root: Path, address: str) -> None:
+        super().__init__(root)
+        (root / "fakestages.py").write_text(STAGES + MORE)
+        self.address = address
+        for name in "abc":
+            self.write(name, name)
+
+    def executor(self, notes: list[str], store: Path | None = None) -> Cluster:
+        cache = self.root / "cache"
+        environment = {"PYTHONPATH": str(self.root)}
+        return Cluster(self.address, environment, cache, store or cache / "store", (), None, notes.append)
+
+    def opened(self, forced: frozenset[str] = frozenset()) -> Any:
+        workspace, plan, builder, recorder = super().opened(forced)
+        builder._executor.close()
+        executor = self.executor(recorder.lines)
+        return workspace, plan, Builder(plan, executor, recorder), recorder
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, workers: str) -> ClusterSpace:
+    return ClusterSpace(tmp_path / "ws", workers)
+
+
+def with_run(space: ClusterSpace, function: str, **settings: Any) -> None:
+    """Let the first stage of each scene be another function, which needs torch."""
+    artifacts = [
+        dataclasses.replace(
+            artifact,
+            run=f"fakestages:{function}",
+            settings={"prefix": artifact.scene, **settings},
+            resource="torch",
+            demand=Demand(cores=None),
+        )
+        if artifact.stage == "upper"
+        else artifact
+        for artifact in Space.artifacts(space)
+    ]
+    space.artifacts = lambda: artifacts  # type: ignore[method-assign]
+
+
+def test_bytes_and_keys_are_those_of_a_local_build(cluster: ClusterSpace, tmp_path: Path) -> None:
+    here = Space(tmp_path / "here")
+    for name in "abc":
+        here.write(name, name)
+    assert here.run() == cluster.run(jobs=4)
+    assert cluster.shown() == here.shown()
+    assert (cluster.states(), here.states()) == (dict.fromkeys(cluster.keys, "fresh"), cluster.states())
+    assert cluster.keys == here.keys
+    assert {outcome.host for outcome in cluster.outcomes.values()} == {os.uname().nodename}
+
+
+def test_two_jobs_with_torch_run_at_once(cluster: ClusterSpace) -> None:
+    cluster.scenes = ["a", "b"]
+    with_run(cluster, "meet", count=2)
+    assert cluster.run(jobs=4)["last"] == "built"
+    assert cluster.shown()["upper/a/out.txt"] == b"2 met"
+    assert not hosts_of(cluster.root / "cache")
+
+
+def test_the_driver_opens_no_output(cluster: ClusterSpace) -> None:
+    opened: list[str] = []
+
+    def hook(event: str, arguments: Any) -> None:
+        if event == "open" and isinstance(arguments[0], str | bytes | Path):
+            opened.append(os.fsdecode(arguments[0]))
+
+    sys.addaudithook(hook)
+    assert cluster.run(jobs=4)["last"] == "built"
+    names = [path.rpartition("/")[2] for path in opened]
+    assert "out.txt" not in names and "joined.txt" not in names
+    objects = {path.parent.name + path.name for path in (cluster.root / "cache/store/objects").glob("*/*")}
+    assert objects and not [
+        path for path in opened if "".join(path.split("/")[-2:]) in objects or path[-30:] in objects
+    ]
+
+
+def test_a_child_killed_for_memory_fails_its_artifact_and_leaves_the_worker(cluster: ClusterSpace) -> None:
+    cluster.write("a", "crash")
+    result = cluster.run(jobs=4, keep_going=True)
+    assert (result["upper:a"], result["upper:b"], result["upper:c"]) == ("failed", "built", "built")
+    message = cluster.outcomes["upper:a"].message
+    assert f"on {os.uname().nodename}: the worker process was killed (out of memory?" in message
+    cluster.write("a", "fail")
+    assert cluster.run(jobs=4, keep_going=True)["upper:a"] == "failed"
+    assert cluster.outcomes["upper:a"].message == "the text says fail"
+
+
+def test_a_job_whose_worker_is_lost_runs_again_in_a_directory_of_its_own(cluster: ClusterSpace) -> None:
+    cluster.scenes = ["a"]
+    with_run(cluster, "once", losses=1)
+    assert cluster.run()["last"] == "built"
+    assert cluster.shown()["upper/a/out.txt"] == b"done"
+    assert (cluster.root / "attempts.txt").read_text() == "xx"
+    assert not list((cluster.root / "cache/store/tmp").iterdir())
+
+
+def test_an_interrupt_kills_what_runs(cluster: ClusterSpace) -> None:
+    cluster.write("a", "slow")
+    cluster.settings["upper"]["seconds"] = 60
+    stop = threading.Thread(target=_interrupt_when_called, args=(cluster.root,))
+    stop.start()
+    with pytest.raises(KeyboardInterrupt):
+        cluster.run(jobs=4)
+    stop.join()
+    assert not _children_in(cluster.root, 10)
+
+
+def _interrupt_when_called(root: Path) -> None:
+    _wait_for(lambda: (root / "calls.txt").exists())
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _wait_for(condition: Any, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (done := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return bool(done)
+
+
+def _children_in(root: Path, seconds: float) -> list[str]:
+    """Return the processes that still have a file of `root` open, `seconds` later at most."""
+    alive: list[str] = []
+
+    def none() -> bool:
+        alive[:] = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            if folder.name == str(os.getpid()):
+                continue
+            with contextlib.suppress(OSError):
+                if any(str(root) in str(file.readlink()) for file in (folder / "fd").iterdir()):
+                    alive.append((folder / "cmdline").read_text())
+        return not alive
+
+    _wait_for(none, seconds)
+    return alive
+
+
+DRIVER = textwrap.dedent(
+    """
+    import sys
+    sys.path[:0] = sys.argv[3:]
+    from test_cluster import ClusterSpace, Path
+    space = ClusterSpace(Path(sys.argv[1]), sys.argv[2])
+    space.write("a", "slow")
+    space.settings["upper"]["seconds"] = 60
+    space.run(jobs=4)
+    """
+)
+
+
+def test_no_child_outlives_a_killed_driver(tmp_path: Path, workers: str) -> None:
+    root = tmp_path / "killed"
+    command = [sys.executable, "-c", DRIVER, str(root), workers, str(Path(__file__).parent)]
+    driver = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    assert _wait_for(lambda: (root / "calls.txt").exists())
+    assert _wait_for(lambda: hosts_of(root / "cache"), 10)
+    driver.kill()
+    driver.wait()
+    assert _children_in(root, 10) == []
+    assert hosts_of(root / "cache") == {}
+
+
+def test_a_directory_that_is_not_shared_is_refused(
+    cluster: ClusterSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another directory has no file of the driver, or another one; there, all locks are free."""
+    from rvbuild.engine.cluster import executor as module
+
+    def elsewhere(session: str, folders: dict[str, Path]) -> Any:
+        @contextlib.contextmanager
+        def beacon() -> Iterator[Any]:
+            with lit(session, folders) as ours:
+                path, _ = ours.files["store"]
+                path.rename(path.with_name("moved"))
+                yield ours
+
+        return beacon()
+
+    monkeypatch.setattr(module, "lit", elsewhere)
+    executor = cluster.executor([])
+    with pytest.raises(StageError, match=rf"{os.uname().nodename} does not see the store .* must be shared"):
+        executor.run(Job("os:getpid", {}, reports=False), Silent())
+    executor.close()
+
+
+def test_what_a_worker_must_see(tmp_path: Path) -> None:
+    with lit("s", {"store": tmp_path / "store"}) as beacon:
+        assert beacon.problem() is None and not beacon.is_out()
+        path, state = beacon.files["store"]
+        other = dataclasses.replace(beacon, files={"store": (path, state._replace(inode=1))})
+        assert "other sizes, times or inodes" in str(other.problem())
+        copied = tmp_path / "copy"
+        copied.write_text(beacon.nonce)
+        local = dataclasses.replace(beacon, files={"store": (copied, state.__class__(*_state(copied)))})
+        assert "can take a lock in the store" in str(local.problem()) and local.is_out()
+        copied.write_text("other")
+        assert "has another store" in str(local.problem())
+    assert beacon.is_out()
+
+
+def _state(path: Path) -> tuple[int, int, int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def test_another_version_is_refused(cluster: ClusterSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rvbuild.engine.cluster import connect
+
+    monkeypatch.setattr(connect, "code_digest", lambda: str(os.getpid()))
+    executor = cluster.executor([])
+    with pytest.raises(StageError, match="has other code of rvbuild than this machine"):
+        executor.run(Job("os:getpid", {}, reports=False), Silent())
+    executor.close()
+
+
+@pytest.mark.parametrize("text", ["local", "local:0", "local:x", "host:8786", "tcp://host", "http://host:1"])
+def test_a_text_that_names_no_cluster(text: str) -> None:
+    with pytest.raises(UsageError, match="names no cluster; expected local:N"):
+        require_address(text, "--on")
+
+
+def test_nobody_answers_at_an_address(cluster: ClusterSpace) -> None:
+    cluster.address = "tcp://127.0.0.1:9"
+    executor = cluster.executor([])
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
+            executor.at_once()
+    assert time.monotonic() - began < 20
+    executor.close()
+
+
+def test_a_job_that_loses_worker_after_worker_fails(cluster: ClusterSpace) -> None:
+    cluster.scenes = ["a"]
+    with_run(cluster, "once", losses=9)
+    assert cluster.run(keep_going=True)["upper:a"] == "failed"
+    assert "its worker was lost 4 times" in cluster.outcomes["upper:a"].message
+    assert (cluster.root / "attempts.txt").read_text() == "xxxx"
