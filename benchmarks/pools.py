@@ -19,11 +19,12 @@ from rvbuild.geo.area.aoi import open_aoi
 from rvbuild.learn.encoders.encoder import Features
 from rvbuild.learn.linear.head import Head, rounded
 from rvbuild.learn.linear.moments import moments
-from rvbuild.learn.linear.solve import solve
+from rvbuild.learn.linear.solve import Unlabelled, solve
 from rvbuild.review.suggest.measure import Measured, expectations
 from rvbuild.review.suggest.space import means
 from rvbuild.rules import common
 from rvbuild.stages.draft.cells import SceneFeatures
+from rvbuild.stages.draft.sample import MOST
 from rvbuild.stages.draft.stored import fold_of
 
 ROOT = Path(__file__).parent.parent
@@ -75,8 +76,18 @@ class Pool(NamedTuple):
         for window in chosen:
             totals[self.folds[window]] += self.sums[window]
         classes = tuple(range(self.sums.shape[1]))
-        head = rounded(solve(totals, self.unseen.shape[1], self.cell_pixels), classes)
+        head = rounded(solve(totals, self.unseen.shape[1], self.cell_pixels, self.unlabelled(chosen)), classes)
         return head, totals[:, :, 0].sum(axis=0)
+
+    def unlabelled(self, chosen: Sequence[int]) -> Unlabelled | None:
+        """Return a sample of the cells of the other windows; None if there are none."""
+        windows, cells = self.pixels.shape
+        every = windows * cells
+        numbers = np.random.default_rng(0).permutation(every)[:MOST]
+        pixels = self.pixels.ravel()[numbers] * ~np.isin(numbers // cells, list(chosen))
+        some = np.flatnonzero(pixels)
+        features = self.features.reshape(every, -1)[numbers[some]]
+        return Unlabelled(features, pixels[some] * (every / len(numbers))) if len(some) else None
 
     def quality(self, head: Head) -> float:
         """Return the mean IoU of the judged classes in the validation scenes, cell by cell."""

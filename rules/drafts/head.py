@@ -12,7 +12,7 @@ from rvbuild.rules.drafts.sums import summed, totals
 if TYPE_CHECKING:
     from rvbuild.stages.draft.settings import HeadSettings
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.draft.head:run"
 CODE = ("rvbuild.stages.draft.head",)
 WRITES = ("head.json",)

@@ -32,7 +32,7 @@ from rvbuild.rules.drafts.sums import summed, totals
 if TYPE_CHECKING:
     from rvbuild.stages.suggest.settings import AreaOfScene, GroundSettings, LabelledScene, SuggestSettings
 
-VERSION = 1
+VERSION = 2
 RUN = "rvbuild.stages.suggest.stage:run"
 CODE = ("rvbuild.stages.suggest.stage", "{task}")
 WRITES = ("suggestions.json", "windows*.gpkg", "windows*.geojson", "windows*.qml")

@@ -27,10 +27,11 @@ from rvbuild.rules.drafts.features import features
 if TYPE_CHECKING:
     from rvbuild.stages.draft.settings import SumsSettings
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.draft.sums:run"
 CODE = ("rvbuild.stages.draft.sums", "{task}")
-WRITES = ("sums.json", "blocks.json", "totals.npy", "row-*.npy")
+TOTALS = ("sums.json", "totals.npy", "sample.npy", "unlabelled.npy")
+WRITES = ("blocks.json", "row-*.npy", *TOTALS)
 
 
 def summed(project: Project) -> list[Scene]:
@@ -40,8 +41,8 @@ def summed(project: Project) -> list[Scene]:
 
 
 def totals(project: Project, scene: Scene) -> Product:
-    """Return the totals of a training scene as an input."""
-    return Product(f"sums/{scene.id}", name("sums", project.name, scene.id), ("sums.json", "totals.npy"))
+    """Return what a model is solved from, of a training scene, as an input."""
+    return Product(f"sums/{scene.id}", name("sums", project.name, scene.id), TOTALS)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rvbuild.errors import DataError
 from rvbuild.learn.linear.moments import size
 from rvbuild.progress import Silent
-from rvbuild.stages.draft import features, head, stored, sums
+from rvbuild.stages.draft import features, head, sample, stored, sums
 from rvbuild.stages.draft import map as mapping
 from rvbuild.stages.draft.cells import SceneFeatures
 from tests.stages.sample_scenes import CLASSES, LABELS, NULL, digests, image_array, write_aoi, write_raster
@@ -190,6 +190,34 @@ def test_background_counts_where_it_means_something(encoded: list[Path], tmp_pat
     assert pixels == [10 * WIDTH, 0, 80 * WIDTH]
 
 
+def test_the_sample_tells_pixels_without_labels(tmp_path: Path) -> None:
+    pixels = image_array(HEIGHT, WIDTH, dtype="uint16") * 17
+    pixels[:, 20:50, 33:61] = 0
+    files = encode(tmp_path / "features", write_raster(tmp_path / "i.tif", pixels, crs=None, nodata=0))
+    ids = np.full((HEIGHT, WIDTH), NULL, dtype=np.uint8)
+    ids[10:70, 5:100] = 1
+    labels = write_raster(tmp_path / "l.tif", ids, crs=None)
+    aoi = write_aoi(tmp_path / "aoi.geojson", (0, 0, 60, 90), crs=None)
+    add(tmp_path / "sums", files, labels, aoi=(aoi,))
+    free = (pixels != 0).any(axis=0)
+    free[:60, :90] &= ids[:60, :90] == NULL
+    padded = np.zeros((96, 128), dtype=np.int64)
+    padded[:HEIGHT, :WIDTH] = free
+    in_cells = padded.reshape(24, 4, 32, 4).sum(axis=(1, 3))
+    scene = SceneFeatures(files)
+    chosen = sample.sample_of(scene.cells)
+    block_row, block_col = np.divmod(chosen.blocks, 4)
+    row, col = block_row * 8 + chosen.places // 8, block_col * 8 + chosen.places % 8
+    assert len(set(zip(row.tolist(), col.tolist(), strict=True))) == len(row) > 300
+    assert (row * 4).max() < HEIGHT
+    assert (col * 4).max() < WIDTH
+    assert (np.load(tmp_path / "sums/unlabelled.npy") == in_cells[row, col]).all()
+    known = sample.read_unlabelled({"sums/a": sorted((tmp_path / "sums").iterdir())})
+    assert known is not None
+    assert (known.features == chosen.features(scene)[in_cells[row, col] > 0]).all()
+    assert known.pixels.sum() == pytest.approx(free.sum(), rel=0.05)
+
+
 PLACE, LENGTH = st.tuples(st.integers(-10, WIDTH), st.integers(-10, HEIGHT)), st.integers(5, 50)
 FEATURE = st.builds(
     lambda place, width, height, name: (*place, width, height, name),
@@ -230,7 +258,7 @@ def test_only_the_rows_of_an_edit_are_written(encoded: list[Path], tmp_path: Pat
     suffix, settings_labels = ("geojson", VECTORS) if kind == "vector" else ("tif", LABELS)
     add(tmp_path / "one", encoded, tmp_path / f"one.{suffix}", settings_labels)
     kept = add(tmp_path / "two", encoded, tmp_path / f"two.{suffix}", settings_labels, previous=tmp_path / "one")
-    assert kept == ["row-00000.npy", "row-00002.npy"]
+    assert kept == ["sample.npy", "row-00000.npy", "row-00002.npy"]
 
 
 def test_an_incomplete_previous_result_is_not_used(encoded: list[Path], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rvbuild.learn.linear.moments import Reals
 
@@ -35,6 +36,16 @@ def products(left: Reals, rights: Reals) -> Reals:
     high_high, high_low = np.swapaxes(wide.reshape(-1, 2, several, columns), 0, 1)
     low_high = (low @ np.concatenate(others.high, axis=1)).reshape(-1, several, columns)
     return np.ascontiguousarray(np.swapaxes(high_high + (high_low + low_high), 0, 1))
+
+
+def whole_product(whole: NDArray[np.int8], right: Reals) -> Reals:
+    """Return the product of whole numbers (N, M) and a matrix (M, K), to about 40 binary digits of its largest terms.
+
+    Whole numbers need no parts of their own, so many rows take little time.
+    """
+    values, (high, low) = whole.astype(np.float64), _parts(right, len(right))
+    found: Reals = values @ high + values @ low
+    return found
 
 
 class _Parts(NamedTuple):

@@ -4,43 +4,47 @@ Directions are those of linear discriminant analysis: the inverse of the shrunke
 means of the classes. Ridge regression to one-hot targets spans the same directions. How much is shrunk, how large the
 scores of the directions have to be to mean probabilities, and where the classes are divided, is decided on blocks that
 a model has not seen: the model of a fold is solved from the total of the sums minus those of the fold, and the sums of
-the fold say which mean and covariance its scores have there. No feature is read again.
-
-The division of classes maximises the expected mean IoU, with the scores of each class normally distributed: a rare
-class wins earlier than by its probability alone (for one class, the best threshold of the probability is J / (1 + J) if
-the IoU is J; see Lipton, Elkan and Naryanaswamy 2014).
+the fold say which mean and covariance its scores have there. No feature is read again, but for a sample of the cells
+that have no label: the scores that these have count as well where classes are divided.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rvbuild.learn.linear.algebra import product, products, solved
+from rvbuild.learn.encoders.encoder import Features
+from rvbuild.learn.linear.algebra import product, products, solved, whole_product
+from rvbuild.learn.linear.division import Division, Scores, completed, divided, merged
 from rvbuild.learn.linear.moments import Integers, Moments, Reals, Unpacked, unpacked
 
-STRONG, WEAK = 0.2, 0.002
+STRONGEST, STRONG, WEAK = 0.5, 0.2, 0.002
 """The shrinkages that are tried."""
 
-DRAWS, LEAST_DRAWS = 4096, 256
-"""Points that stand for the scores of all classes, and of one of many classes at the least."""
-
-COARSE = tuple(step / 2 for step in range(-6, 7))
-FINE = (-0.375, -0.25, -0.125, 0.125, 0.25, 0.375)
-"""What is tried to be added to the score of a class, in log-odds; then, to what was best."""
-
+FEW_CELLS = 50
+"""For each feature: with fewer, covariances are so uncertain that strong shrinkages alone are tried."""
 
 TOGETHER_BYTES = 1 << 20
 """Of the matrices that are decomposed at the same time: they should fit into the cache of a processor."""
 
-WORTH = 0.002
-"""How much an offset has to raise the mean IoU for each unit of log-odds: where classes hardly meet, none is needed."""
+
+MOST_UNLABELLED = 8
+"""Times as many pixels as are labelled: more count less, because what they are is a guess."""
+
+SOME_CELLS, MANY_CELLS = 200, 1000
+"""With labels, for each feature: from some on, cells without labels count less, and with many not at all."""
+
+
+class Unlabelled(NamedTuple):
+    """A sample of the cells that have pixels without labels."""
+
+    features: Features
+    """(N, F) int8."""
+    pixels: Reals
+    """(N,): how many pixels without labels each stands for, more than 0."""
 
 
 class Solution(NamedTuple):
@@ -59,25 +63,7 @@ class Solution(NamedTuple):
     """How many folds have been left out; 0 if there are fewer than two, so that nothing is unseen."""
 
 
-class _Scores(NamedTuple):
-    """Means and covariances of the scores of classes."""
-
-    counts: Reals
-    means: Reals
-    """(K, D)."""
-    products: Reals
-    """(K, D, D): means of products."""
-
-    def among(self, present: NDArray[np.intp], classes: int) -> _Scores:
-        """Return those of all classes, of which these are present; a direction belongs to each."""
-        counts, means, products = (np.zeros((classes,) * n) for n in (1, 2, 3))
-        counts[present] = self.counts
-        means[np.ix_(present, present)] = self.means
-        products[np.ix_(present, present, present)] = self.products
-        return _Scores(counts, means, products)
-
-
-def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
+def solve(sums: Integers, features: int, cell_pixels: int = 16, unlabelled: Unlabelled | None = None) -> Solution:
     """Return the model of the sums of some blocks.
 
     Parameters
@@ -88,6 +74,8 @@ def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
         F.
     cell_pixels
         The pixels of a cell: they have the same features.
+    unlabelled
+        Cells without labels, if some are known.
     """
     used = [fold for fold in range(len(sums)) if sums[fold, :, 0].any()]
     present = np.flatnonzero(sums[:, :, 0].any(axis=0))
@@ -99,19 +87,23 @@ def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
     seen = [every.plus(fold, -1).moments() for fold in folds] if unseen else []
     held = [fold.moments() for fold in folds] if unseen else [total]
     weights = directions([*seen, total], shrinkages)
-    best: tuple[_Division, Reals] | None = None
+    of_all = np.zeros((len(shrinkages), features, sums.shape[1]))
+    of_all[..., present] = weights[-1]
+    others = _weighed(unlabelled, float(total.counts.sum()), cell_pixels) if len(present) > 1 else None
+    points = None if others is None else _points(of_all, others.features)
+    best: tuple[Division, Reals] | None = None
     parts = [_scores(moments, found) for moments, found in zip(held, weights, strict=False)]
     for number, shrinkage in enumerate(shrinkages):
-        scores = _merged([part[number] for part in parts])
-        candidate = _divided(scores.among(present, sums.shape[1]), shrinkage)
+        scores = merged([part[number] for part in parts]).among(present, sums.shape[1])
+        if points is not None and others is not None:
+            scores = completed(scores, points[number], others.pixels)
+        candidate = divided(scores, shrinkage)
         if best is None or candidate.expected > best[0].expected:
-            best = candidate, weights[-1, number]
+            best = candidate, of_all[number]
     assert best is not None
-    division, of_all = best
-    every_class = np.zeros((features, sums.shape[1]))
-    every_class[:, present] = of_all
+    division, chosen = best
     return Solution(
-        product(every_class, division.turned),
+        product(chosen, division.turned),
         division.biases,
         division.offsets,
         division.shrinkage,
@@ -120,21 +112,30 @@ def solve(sums: Integers, features: int, cell_pixels: int = 16) -> Solution:
     )
 
 
+def _points(weights: Reals, features: Features) -> Reals:
+    """Return the scores (S, N, K) that weights (S, F, K) give to cells with features (N, F)."""
+    several, _, classes = weights.shape
+    found = whole_product(features, np.concatenate(list(weights), axis=1))
+    return np.ascontiguousarray(np.swapaxes(found.reshape(-1, several, classes), 0, 1))
+
+
+def _weighed(unlabelled: Unlabelled | None, labelled: float, cell_pixels: int) -> Unlabelled | None:
+    """Return cells without labels with the pixels that each counts as, given how many are labelled; None if none do."""
+    if unlabelled is None or not len(unlabelled.pixels):
+        return None
+    features, pixels = unlabelled
+    many = MANY_CELLS - labelled / cell_pixels / features.shape[1]
+    share = min(
+        1.0, many / (MANY_CELLS - SOME_CELLS), MOST_UNLABELLED * labelled / float(np.add.accumulate(pixels)[-1])
+    )
+    return Unlabelled(features, pixels * share) if share > 0 else None
+
+
 def _shrinkages(cells: float, features: int) -> list[float]:
     """Return what is tried, from the strongest: of equals, the first is taken. Few cells need strong shrinkage."""
-    weak = max(WEAK, features / cells)
-    return [STRONG, weak] if weak < STRONG else [STRONG]
-
-
-class _Division(NamedTuple):
-    """How scores of directions become log-probabilities, and where classes are divided."""
-
-    turned: Reals
-    """(D, K)."""
-    biases: Reals
-    offsets: Reals
-    shrinkage: float
-    expected: float
+    if cells <= FEW_CELLS * features:
+        return [STRONGEST, STRONG]
+    return [STRONG, max(WEAK, features / cells)]
 
 
 def directions(moments: Sequence[Moments], shrinkages: Sequence[float]) -> Reals:
@@ -175,7 +176,7 @@ def _present(moments: Moments) -> list[int]:
     return [int(k) for k in np.flatnonzero(moments.counts)]
 
 
-def _scores(moments: Moments, weights: Reals) -> list[_Scores]:
+def _scores(moments: Moments, weights: Reals) -> list[Scores]:
     """Return the moments of the scores that weights (S, F, K) give to the pixels of classes: S of them."""
     means = product(moments.means, weights)
     within = np.zeros((*means.shape, means.shape[-1]))
@@ -183,104 +184,4 @@ def _scores(moments: Moments, weights: Reals) -> list[_Scores]:
         turned = np.swapaxes(products(moments.covariances[k], weights), -1, -2)
         within[:, k] = product(turned, weights)
     within += means[..., :, np.newaxis] * means[..., np.newaxis, :]
-    return [_Scores(moments.counts, *of_weights) for of_weights in zip(means, within, strict=True)]
-
-
-def _merged(parts: list[_Scores]) -> _Scores:
-    """Return the moments of the scores of all parts."""
-    counts = sum((part.counts for part in parts), np.zeros_like(parts[0].counts))
-    some = np.maximum(counts, 1.0)
-    means, products = np.zeros_like(parts[0].means), np.zeros_like(parts[0].products)
-    for part in parts:
-        share = part.counts / some
-        means += share[:, np.newaxis] * part.means
-        products += share[:, np.newaxis, np.newaxis] * part.products
-    return _Scores(counts, means, products)
-
-
-def _divided(scores: _Scores, shrinkage: float) -> _Division:
-    """Return how scores become log-probabilities, given how they are distributed."""
-    classes = len(scores.counts)
-    shares = scores.counts / scores.counts.sum()
-    covariances = scores.products - scores.means[:, :, np.newaxis] * scores.means[:, np.newaxis, :]
-    within = (shares[:, np.newaxis, np.newaxis] * covariances).sum(axis=0)
-    # The directions of all classes together are one too many.
-    within[np.diag_indices_from(within)] += max(float(np.trace(within)) / classes, 1e-12) * 1e-3
-    turned = solved(within, scores.means.T)
-    biases = np.full(classes, -np.inf)
-    for k in range(classes):
-        if shares[k] > 0:
-            biases[k] = math.log(shares[k]) - float((turned[:, k] * scores.means[k]).sum()) / 2
-    drawn = np.stack([_drawn(mean, covariance) for mean, covariance in zip(scores.means, covariances, strict=True)])
-    logs = np.stack([product(points, turned) + biases for points in drawn])
-    offsets, expected = _offsets(logs, shares)
-    return _Division(turned, biases, offsets, shrinkage, expected)
-
-
-def _drawn(mean: Reals, covariance: Reals) -> Reals:
-    """Return points (N, K) that are distributed normally, the same for the same moments."""
-    count = len(mean)
-    lower = np.zeros_like(covariance)
-    for k in range(count):  # Cholesky's decomposition of a matrix that need not have full rank
-        rest = covariance[k:, k] - (lower[k:, :k] * lower[k, :k]).sum(axis=1)
-        if rest[0] > 1e-9 * max(float(covariance[k, k]), 1e-12):
-            lower[k:, k] = rest / math.sqrt(float(rest[0]))
-    return mean + product(_normal(count), lower.T.copy())
-
-
-@functools.lru_cache(maxsize=4)
-def _normal(count: int) -> Reals:
-    """Return points of a normal distribution of `count` dimensions, evenly spread: an additive recurrence."""
-    # By the generalised golden ratio (Roberts 2018).
-    ratio = 2.0
-    for _ in range(60):
-        ratio = (1 + ratio) ** (1 / (count + 1))
-    inverse = NormalDist().inv_cdf
-    points = [
-        [inverse(min(max((0.5 + (n + 1) * ratio ** -(d + 1)) % 1, 1e-6), 1 - 1e-6)) for d in range(count)]
-        for n in range(max(DRAWS // count, LEAST_DRAWS))
-    ]
-    return np.array(points)
-
-
-def _offsets(logs: Reals, shares: Reals) -> tuple[Reals, float]:
-    """Return what to add to scores for the best expected mean IoU, and this.
-
-    Parameters
-    ----------
-    logs
-        (K, N, K): the scores of points of each class.
-    shares
-        (K,) of the pixels of each class.
-    """
-    classes = [int(k) for k in np.flatnonzero(shares > 0)]
-    offsets = np.zeros(len(shares))
-    best = _expected(logs, shares, offsets)
-    for steps in (COARSE, FINE):
-        for k in classes[:-1] if len(classes) == 2 else classes:
-            center = 0.0 if steps is COARSE else float(offsets[k])
-            for step in steps:
-                tried = offsets.copy()
-                tried[k] = center + step
-                if (worth := _expected(logs, shares, tried) - WORTH * float(np.abs(tried).sum())) > best:
-                    best, offsets = worth, tried
-    return offsets, _expected(logs, shares, offsets)
-
-
-def _expected(logs: Reals, shares: Reals, offsets: Reals) -> float:
-    """Return the mean IoU over the classes that have pixels, to six digits: less is noise."""
-    classes, points = logs.shape[:2]
-    decided = np.zeros((classes, points), dtype=np.intp)
-    best = logs[..., 0] + offsets[0]
-    for k in range(1, classes):  # much faster than `argmax` over a short axis
-        scores = logs[..., k] + offsets[k]
-        decided[scores > best] = k
-        best = np.maximum(best, scores)
-    # The share of the points of each class (rows) that is decided as each class (columns).
-    decided += classes * np.arange(classes)[:, np.newaxis]
-    confusion = np.bincount(decided.ravel(), minlength=classes**2).reshape(classes, classes) / points
-    confusion = confusion * shares[:, np.newaxis]
-    hits = np.diagonal(confusion)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
-    some = shares > 0
-    return round(float((hits[some] / union[some]).mean()), 6)
+    return [Scores(moments.counts, *of_weights) for of_weights in zip(means, within, strict=True)]

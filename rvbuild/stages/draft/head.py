@@ -9,6 +9,7 @@ from rvbuild.errors import DataError, classes_that
 from rvbuild.learn.linear.head import MOST_FEATURES, rounded
 from rvbuild.learn.linear.solve import solve
 from rvbuild.progress import Progress
+from rvbuild.stages.draft.sample import read_unlabelled
 from rvbuild.stages.draft.settings import HeadSettings
 from rvbuild.stages.draft.stored import read_all_totals
 
@@ -21,7 +22,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
     Parameters
     ----------
     inputs
-        `sums/<scene id>`: `sums.json` and `totals.npy` of each training scene.
+        `sums/<scene id>`: `sums.json`, `totals.npy`, `sample.npy` and `unlabelled.npy` of each training scene.
     settings
         classes, null_id, background.
     outputs
@@ -45,7 +46,9 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: HeadSettings, outputs: P
         progress.note(f"no training scene has a label of {said}")
     ids = tuple(int(c["id"]) for c in trained)
     require_few(content["features"])
-    solution = solve(total[:, list(ids)], len(content["features"]), content["cells"]["stride_px"] ** 2)
+    solution = solve(
+        total[:, list(ids)], len(content["features"]), content["cells"]["stride_px"] ** 2, read_unlabelled(inputs)
+    )
     rounded(solution, ids).write(
         outputs / HEAD,
         shrinkage=solution.shrinkage,

@@ -5,6 +5,7 @@
 * `sums.json`: `scene`, names of `features`, `folds`, `first_fold`, `cells`, `pixels` of each class.
 * `blocks.json`: for each row its blocks: `col`, `digest` of the labels, `class_ids`. No later stage reads digests, so
   an edit that changes no pixel solves nothing again.
+* `sample.npy` and `unlabelled.npy`: a sample of cells, see `rvbuild.stages.draft.sample`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from rvbuild.errors import DataError
 
 DESCRIPTION, BLOCKS, TOTALS = "sums.json", "blocks.json", "totals.npy"
+SAMPLE, UNLABELLED = "sample.npy", "unlabelled.npy"
 
 Sums = npt.NDArray[np.integer[Any]]
 """(entries, size(F))."""
@@ -83,21 +85,29 @@ class Previous(NamedTuple):
 
     totals: Totals
     rows: list[Row]
+    unlabelled: npt.NDArray[np.int64] | None
+    """Pixels without labels of the cells of the sample; None if they are not known."""
 
     def row(self, number: int) -> Row:
         """Return a row of blocks."""
         return self.rows[number] if number < len(self.rows) else Row(None, [])
 
 
-def read_previous(files: Mapping[str, Path], shape: tuple[int, ...]) -> Previous:
-    """Read a previous result, of which all files are needed; `shape` is that of the totals."""
+def read_previous(files: Mapping[str, Path], shape: tuple[int, ...], sampled: int) -> Previous:
+    """Read a previous result, of which all files are needed.
+
+    `shape` is that of the totals; `sampled` is how many cells the sample has.
+    """
+    nothing = Previous(np.zeros(shape, dtype=np.int64), [], None)
     try:
         totals: Totals = np.load(files[TOTALS])
         rows = _rows(files)
+        unlabelled = np.load(files[UNLABELLED])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # Another version's, or not complete: everything is summed.
-        return Previous(np.zeros(shape, dtype=np.int64), [])
-    return Previous(totals, rows) if totals.shape == shape else Previous(np.zeros(shape, dtype=np.int64), [])
+        return nothing
+    alike = totals.shape == shape and unlabelled.shape == (sampled,) and SAMPLE in files
+    return Previous(totals, rows, unlabelled) if alike else nothing
 
 
 def _rows(files: Mapping[str, Path]) -> list[Row]:
@@ -113,11 +123,16 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def read_totals(files: Sequence[Path]) -> tuple[Description, Totals]:
-    """Return the description and the totals of a scene, from `sums.json` and `totals.npy`."""
+def read_description(files: Sequence[Path]) -> Description:
+    """Return the description of a scene, from `sums.json`."""
     by_name = {path.name: path for path in files}
     content: Description = json.loads(by_name[DESCRIPTION].read_text(encoding="utf-8"))
-    return content, np.load(by_name[TOTALS])
+    return content
+
+
+def read_totals(files: Sequence[Path]) -> tuple[Description, Totals]:
+    """Return the description and the totals of a scene, from `sums.json` and `totals.npy`."""
+    return read_description(files), np.load({path.name: path for path in files}[TOTALS])
 
 
 def read_all_totals(inputs: Mapping[str, Sequence[Path]]) -> tuple[Description, Totals]:

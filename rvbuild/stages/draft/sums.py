@@ -25,11 +25,14 @@ from rvbuild.geo.windows import Window
 from rvbuild.learn.linear import moments
 from rvbuild.progress import Progress
 from rvbuild.stages.draft.cells import Cells, SceneFeatures
+from rvbuild.stages.draft.sample import Sample, sample_of
 from rvbuild.stages.draft.settings import SumsSettings
 from rvbuild.stages.draft.stored import (
     BLOCKS,
     DESCRIPTION,
+    SAMPLE,
     TOTALS,
+    UNLABELLED,
     Block,
     Row,
     Sums,
@@ -60,8 +63,8 @@ def run(
     settings
         task, scene, labels, classes, null_id, background, folds, first_fold, area.
     outputs
-        Receives `sums.json`, `blocks.json`, `totals.npy`, and `row-*.npy` of each row of blocks with a label; see
-        `rvbuild.stages.draft.stored`.
+        Receives `sums.json`, `blocks.json`, `totals.npy`, `sample.npy`, `unlabelled.npy`, and `row-*.npy` of each row
+        of blocks with a label; see `rvbuild.stages.draft.stored`.
     progress
         Receives progress, in rows of blocks.
     previous
@@ -82,11 +85,18 @@ def run(
     aoi = open_aoi(inputs.get("aoi", ()), features.grid, settings.get("area"))
     without = (NODATA,) if settings["background"] else (NODATA, null_id)
     shape = (settings["folds"], len(classes), moments.size(len(features.names)))
-    before = read_previous(previous or {}, shape)
+    sample = sample_of(cells)
+    before = read_previous(previous or {}, shape, len(sample.blocks))
     totals, dtype = before.totals.copy(), moments.dtype_for(cells.block_px**2)
     task = tasks.get(settings["task"])
     rows: list[list[Block]] = []
     kept: list[str] = []
+    if before.unlabelled is None:
+        np.save(outputs / SAMPLE, sample.features(features))
+        unlabelled = _with_data(features, sample)
+    else:
+        kept.append(SAMPLE)
+        unlabelled = before.unlabelled.copy()
     progress.start(f"sum {settings['scene']}", cells.rows, "rows of blocks")
     with closing(task.pixel_labels(inputs["labels"], settings["labels"], features.grid, classes, null_id)) as labels:
         summing = _Summing(features, labels, aoi, without)
@@ -104,12 +114,17 @@ def run(
                     totals[fold, change.block.class_ids] += change.sums
                     rows[-1].append(change.block)
                     entries.append(change.sums)
+                    if change.labelled is not None:
+                        here = sample.blocks == row * cells.cols + change.block.col
+                        free = _data(features, row, change.block.col) - change.labelled
+                        unlabelled[here] = free[sample.places[here]]
                 if any(map(len, entries)):
                     np.save(outputs / row_file(row), np.concatenate(entries).astype(dtype))
             progress.advance()
         for note in labels.notes:
             progress.note(note)
     np.save(outputs / TOTALS, totals)
+    np.save(outputs / UNLABELLED, unlabelled)
     write_json(outputs / BLOCKS, [[block._asdict() for block in blocks] for blocks in rows])
     described = {
         "scene": settings["scene"],
@@ -139,6 +154,8 @@ class _Change(NamedTuple):
     sums: Sums
     before_ids: list[int]
     before: Sums
+    labelled: npt.NDArray[np.int64] | None
+    """How many pixels of each cell have a label that counts; None if that is as before."""
 
 
 class _Summing(NamedTuple):
@@ -172,13 +189,14 @@ class _Summing(NamedTuple):
             ids = [] if block is None else block.class_ids
             before = sums.get(state.col, nothing)
             if block is not None and block.digest == state.digest:
-                found.append(_Change(block, before, ids, before))
+                found.append(_Change(block, before, ids, before, None))
                 continue
             counts = self._counts(row, state.col) if state.counts is None else state.counts
             features = self.features.block(row, state.col)
             now = [moments.moments(features, pixels) for pixels in counts.values()]
             block = Block(state.col, state.digest, list(counts))
-            found.append(_Change(block, np.stack(now) if now else nothing, ids, before))
+            labelled = sum(counts.values(), np.zeros(len(features), dtype=np.int64))
+            found.append(_Change(block, np.stack(now) if now else nothing, ids, before, labelled))
         return found
 
     def _counts(self, row: int, col: int) -> Counts:
@@ -196,6 +214,24 @@ class _Summing(NamedTuple):
             for class_id in np.flatnonzero(np.bincount(ids.ravel(), minlength=256))
             if class_id not in self.without
         }
+
+
+def _with_data(features: SceneFeatures, sample: Sample) -> npt.NDArray[np.int64]:
+    """Return how many pixels of the cells of a sample have data."""
+    found = np.zeros(len(sample.blocks), dtype=np.int64)
+    for block in np.unique(sample.blocks):
+        here = sample.blocks == block
+        found[here] = _data(features, *divmod(int(block), features.cells.cols))[sample.places[here]]
+    return found
+
+
+def _data(features: SceneFeatures, row: int, col: int) -> npt.NDArray[np.int64]:
+    """Return how many pixels of each cell of a block have data."""
+    cells = features.cells
+    window = cells.window(row, col).clip(cells.height, cells.width)
+    valid = features.valid(window)
+    valid = np.ones((window.height, window.width), dtype=np.bool_) if valid is None else valid
+    return _in_cells(valid, window, cells)
 
 
 def _in_cells(pixels: npt.NDArray[np.bool_], window: Window, cells: Cells) -> npt.NDArray[np.int64]:

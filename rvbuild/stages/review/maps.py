@@ -18,6 +18,7 @@ from rvbuild.progress import Progress
 from rvbuild.review.finding.maps import LARGEST, ScoreMap, Strip, log_odds, make_map
 from rvbuild.settings.classes import ClassName
 from rvbuild.stages.draft.cells import SceneFeatures
+from rvbuild.stages.draft.sample import read_unlabelled
 from rvbuild.stages.draft.stored import Description, fold_of, read_totals, require_alike
 from rvbuild.tasks.pixel_scores import ScoresOf, open_scores
 from rvbuild.tasks.protocol import PixelLabels
@@ -60,10 +61,10 @@ def read_models(
     ids = tuple(int(c["id"]) for c in classes if background or c["id"] != null_id)
     content = next(iter(described.values()))
     features, cell_pixels = len(content["features"]), content["cells"]["stride_px"] ** 2
-    total = total[:, list(ids)]
+    total, unlabelled = total[:, list(ids)], read_unlabelled(sums)
 
     def head(sums_of_folds: npt.NDArray[np.int64]) -> Head:
-        return rounded(solve(sums_of_folds, features, cell_pixels), ids)
+        return rounded(solve(sums_of_folds, features, cell_pixels, unlabelled), ids)
 
     whole, without = head(total), list[Head]()
     for fold in range(len(total)):

@@ -18,6 +18,7 @@ from rvbuild.review.suggest.choose import Choice, choose
 from rvbuild.review.suggest.measure import Measured
 from rvbuild.stages.draft.cells import SceneFeatures
 from rvbuild.stages.draft.head import require_few
+from rvbuild.stages.draft.sample import read_unlabelled
 from rvbuild.stages.draft.stored import read_all_totals, read_totals
 from rvbuild.stages.suggest.ground import Ground
 from rvbuild.stages.suggest.settings import GroundSettings, SuggestSettings
@@ -31,7 +32,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings, outputs
     Parameters
     ----------
     inputs
-        `features/<scene>` of each ground; `sums/<scene>`, `sums.json` and `totals.npy` of each training scene;
+        `features/<scene>` of each ground; `sums/<scene>` of each training scene, the files that `head` reads;
         `labels/<scene>` and `aoi/<scene>` of the scenes of the grounds.
     settings
         task, classes, null_id, background, count, window_px, grounds.
@@ -86,7 +87,8 @@ class _Model(NamedTuple):
 
 
 def _model(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings) -> _Model:
-    content, total = read_all_totals({role: files for role, files in inputs.items() if role.startswith("sums/")})
+    sums = {role: files for role, files in inputs.items() if role.startswith("sums/")}
+    content, total = read_all_totals(sums)
     features, pixels = content["features"], total[:, :, 0].sum(axis=0)
     trained = [c for c in settings["classes"] if settings["background"] or c["id"] != settings["null_id"]]
     known = [c for c in trained if pixels[c["id"]]]
@@ -94,7 +96,8 @@ def _model(inputs: Mapping[str, Sequence[Path]], settings: SuggestSettings) -> _
         return _Model(features, None, (), pixels[:0])
     require_few(features)
     ids = tuple(int(c["id"]) for c in known)
-    head = rounded(solve(total[:, list(ids)], len(features), content["cells"]["stride_px"] ** 2), ids)
+    cell_pixels = content["cells"]["stride_px"] ** 2
+    head = rounded(solve(total[:, list(ids)], len(features), cell_pixels, read_unlabelled(sums)), ids)
     return _Model(features, head, tuple(c["name"] for c in known), pixels[list(ids)])
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from rvbuild.learn.encoders.encoder import LIMIT
-from rvbuild.learn.linear.algebra import product, products, solved
+from rvbuild.learn.linear.algebra import product, products, solved, whole_product
+from rvbuild.learn.linear.division import probabilities
 from rvbuild.learn.linear.head import EXACT, LOW_BITS, MOST_FEATURES, Head, read_head, rounded
 from rvbuild.learn.linear.moments import moments, size
-from rvbuild.learn.linear.solve import solve
+from rvbuild.learn.linear.solve import Unlabelled, solve
 
 FEATURES, FOLDS = 6, 4
 
@@ -63,6 +64,9 @@ def test_products_are_the_same_in_any_order(count):
     assert (product(left, right) == product(left[:, order], right[order])).all()
     np.testing.assert_allclose(product(left, right), left @ right, rtol=0, atol=1e-10)
     assert not product(left * 0, right).any()
+    whole = rng.integers(-127, 128, (500, count), dtype=np.int8)
+    assert (whole_product(whole, right) == whole_product(whole[:, order], right[order])).all()
+    np.testing.assert_allclose(whole_product(whole, right), whole @ right, rtol=0, atol=1e-10)
 
 
 def test_classes_that_hardly_meet_are_divided_where_they_are_equally_probable():
@@ -92,6 +96,59 @@ def test_a_rare_class_wins_earlier_than_by_its_probability():
         for k, count in enumerate((100, 1000)):
             sums[fold, k] = moments(drawn(rng, count, [14 * (k == 0)] * 2 + [0] * 4), np.ones(count, dtype=np.int64))
     assert solve(sums, FEATURES).offsets[0] > 0
+
+
+def mixed(rng, counts):
+    """Return features of two classes that overlap, as many of each as `counts` says."""
+    return np.concatenate([drawn(rng, count, [34 * (k == 0)] * 2 + [0] * 4) for k, count in enumerate(counts)])
+
+
+def test_pixels_without_labels_tell_how_frequent_classes_are():
+    # As many labels of both, but one class has a twentieth of the pixels.
+    rng = np.random.default_rng(9)
+    sums = np.zeros((FOLDS, 2, size(FEATURES)), dtype=np.int64)
+    for fold in range(FOLDS):
+        for k in range(2):
+            sums[fold, k] = moments(drawn(rng, 250, [34 * (k == 0)] * 2 + [0] * 4), np.ones(250, dtype=np.int64))
+    cells = mixed(rng, (100, 1900))
+    unlabelled = Unlabelled(cells, np.full(len(cells), 4.0))
+    tests = mixed(rng, (1000, 19000))
+    quality = []
+    for solution in (solve(sums, FEATURES), solve(sums, FEATURES, 16, unlabelled)):
+        rare = (tests @ solution.weights + solution.biases + solution.offsets).argmax(axis=1) == 0
+        quality.append(rare[:1000].sum() / (1000 + rare[1000:].sum()))
+    assert quality[1] > quality[0] + 0.08
+    order = rng.permutation(len(cells))
+    turned = solve(sums, FEATURES, 16, Unlabelled(cells[order], unlabelled.pixels))
+    for one, other in zip(solution, turned, strict=True):
+        assert np.all(one == other)
+
+
+def test_many_pixels_without_labels_count_no_more_than_some():
+    rng = np.random.default_rng(10)
+    sums, _ = sums_of(rng, (200, 200))
+    cells = mixed(rng, (500, 500))
+    some, many = (solve(sums, FEATURES, 16, Unlabelled(cells, np.full(1000, each))) for each in (64.0, 8192.0))
+    assert (some.biases == many.biases).all()
+
+
+def test_with_many_labels_pixels_without_any_do_not_count():
+    rng = np.random.default_rng(12)
+    sums, _ = sums_of(rng, (200, 200))
+    unlabelled = Unlabelled(mixed(rng, (10, 500)), np.full(510, 16.0))
+    few, many, without = (
+        solve(sums * times, FEATURES, 16, cells) for times, cells in ((1, unlabelled), (1000, unlabelled), (1000, None))
+    )
+    assert (many.biases == without.biases).all()
+    assert (few.biases != without.biases).any()
+
+
+def test_probabilities_are_those_of_their_logarithms():
+    logs = np.random.default_rng(11).normal(0, 4, (500, 3))
+    logs[:5, 1] = -np.inf
+    powers = np.exp(logs)
+    np.testing.assert_allclose(probabilities(logs), powers / powers.sum(axis=1, keepdims=True), atol=0.01)
+    assert not probabilities(logs)[:5, 1].any()
 
 
 def test_a_class_without_a_label_is_left_out(tmp_path):
