@@ -9,6 +9,7 @@ writes as many files with as many bytes: it makes each durable, and renames it.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -65,6 +66,7 @@ def plan(path: Path) -> dict[str, float]:
     from rvbuild.project.load import load
     from rvbuild.session.build import Order, planned
 
+    gc.disable()  # as the command does
     began, cpu = time.perf_counter(), time.process_time()
     with planned([load(path)], Order("train"), _Silent()) as session:
         states = [session.session.plan[artifact.name].decision.state for artifact in session.closure]
