@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 import torch
 
-from benchmarks.bar import Figure, interleaved, seconds
+from benchmarks.bar import Cost, Figure, cpu_seconds, interleaved
 from benchmarks.command import in_child, peak_rss_mb
 from benchmarks.scenes import CLASSES, NULL_ID, write_raster
 from benchmarks.stage import predict_settings, random_model, run_stage
@@ -47,7 +47,8 @@ def _merge() -> list[Figure]:
     )
     growth = Figure("merge of boxes, growth of peak RSS", result["rss_mb"], 300, "MB", True, f"{MANY} boxes")
     spent = result["seconds"] if result["same"] else float("inf")
-    return [Figure(f"merge of {MANY} boxes", spent, 1, "s", True, note), growth]
+    cost = Cost("merge", result["seconds"], result["theirs"])
+    return [Figure(f"merge of {MANY} boxes", spent, 1, "s", True, note, cost), growth]
 
 
 def _merge_main() -> None:
@@ -58,7 +59,7 @@ def _merge_main() -> None:
     boxes, scores, classes = boxes_of(MANY)
     nms(*boxes_of(1000), THRESH)
     before = peak_rss_mb()
-    spent = min(seconds(lambda: nms(boxes, scores, classes, THRESH)) for _ in range(3))
+    spent = min(cpu_seconds(lambda: nms(boxes, scores, classes, THRESH)) for _ in range(3))
     rss = peak_rss_mb() - before
     kept = set(nms(boxes, scores, classes, THRESH).tolist())
     expected: set[int] = set()
@@ -69,7 +70,7 @@ def _merge_main() -> None:
             own = np.flatnonzero(classes == class_id)
             expected.update(own[theirs(torch.from_numpy(boxes[own]), torch.from_numpy(scores[own]), THRESH)].tolist())
 
-    took = seconds(all_classes)
+    took = cpu_seconds(all_classes)
     print(json.dumps({"seconds": spent, "rss_mb": rss, "kept": len(kept), "same": kept == expected, "theirs": took}))
 
 
@@ -104,20 +105,21 @@ def _predict(folder: Path) -> Figure:
                 model(list(batch))
 
     def stage() -> float:
-        return seconds(lambda: run_stage("infer", {"image": [image], "model": files}, settings, folder / "out"))
+        return cpu_seconds(lambda: run_stage("infer", {"image": [image], "model": files}, settings, folder / "out"))
 
-    bare, ours = interleaved(3, lambda: seconds(forward), stage)
+    bare, ours = interleaved(3, lambda: cpu_seconds(forward), stage)
     note = (
         f"{len(windows) / ours:.1f} against {len(windows) / bare:.1f} windows/s, {MODEL}, {CHIP_PX} px, batch {BATCH}"
     )
-    return Figure("detection, windows/s over a bare loop", bare / ours, 0.9, "", False, f"{note}; reads included")
+    cost = Cost("window", ours / len(windows), bare / len(windows))
+    return Figure("detection, CPU over a bare loop", ours / bare, 1.05, "", True, f"{note}; reads included", cost)
 
 
 def _evaluate(folder: Path) -> Figure:
     folder.mkdir(parents=True)
     result = in_child(__name__, "evaluate", str(folder))
     note = f"{EVALUATED} boxes against {EVALUATED // 2} labels, mean AP {result['ap']:.3f}"
-    return Figure("eval of boxes", result["seconds"], 2, "s", True, note)
+    return Figure("eval of boxes", result["seconds"], 2, "s", True, note, Cost("scene", result["seconds"]))
 
 
 def _evaluate_main(folder: Path) -> None:
@@ -150,7 +152,7 @@ def _evaluate_main(folder: Path) -> None:
         single = run_stage("evaluate.scene", image, settings, folder / "one")
         run_stage("evaluate.merge", {"eval/bench": [single / "eval.json"]}, common, folder / "all")
 
-    spent = seconds(both)
+    spent = cpu_seconds(both)
     overall = json.loads((folder / "all" / "eval.json").read_text())["summary"]["overall"]
     print(json.dumps({"seconds": spent, "ap": overall["mean_ap"]}))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import rasterio
 from rasterio.features import rasterize
 
-from benchmarks.bar import Figure
+from benchmarks.bar import Cost, Figure, cpu
 from benchmarks.command import rvbuild, rvbuild_json
 from benchmarks.rechip import edit
 from benchmarks.rechip import write as write_noise
@@ -32,8 +32,9 @@ def run(folder: Path) -> list[Figure]:
     each = ", ".join(f"{stage} {after[stage]:.2f} s" for stage in CHAIN)
     note = f"{each}; {SIZE_PX} px square, {POLYGONS} polygons; features, once: {first['features']:.0f} s"
     differing = _differing(folder / "large", project)
+    cost = Cost("call", after["cpu"])
     return [
-        Figure("draft: one polygon edited in a large scene", sum(after[s] for s in CHAIN), 2, "s", True, note),
+        Figure("draft: one polygon edited in a large scene", sum(after[s] for s in CHAIN), 2, "s", True, note, cost),
         Figure("its files that differ from those of a clean build", differing, 0, "", True),
     ]
 
@@ -50,9 +51,11 @@ def write(folder: Path, size_px: int, polygons: int) -> tuple[str, Path]:
 
 
 def _draft(folder: Path, project: str) -> dict[str, float]:
-    """Draft in one process; return the seconds of each stage that was built."""
+    """Draft in one process; return the seconds of each stage that was built, and the CPU seconds of the process."""
+    before = cpu()
     report = rvbuild_json("draft", project, "--inline", cwd=folder)
-    return {each["stage"]: each["seconds"] for each in report["artifacts"] if each["state"] == "built"}
+    built = {each["stage"]: each["seconds"] for each in report["artifacts"] if each["state"] == "built"}
+    return {**built, "cpu": cpu() - before}
 
 
 def _differing(folder: Path, project: str) -> int:

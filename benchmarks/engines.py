@@ -6,7 +6,6 @@ On one thread, in CPU seconds, which other processes on the machine disturb less
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import rasterio
 import torch
 
-from benchmarks.bar import Figure, interleaved
+from benchmarks.bar import Cost, Figure, cpu_seconds, interleaved
 from benchmarks.scenes import write_raster
 from benchmarks.stage import as_trained, classes, predict_settings, random_model, run_stage
 
@@ -60,15 +59,16 @@ def _figures(folder: Path, name: str, args: dict[str, Any], side: int, bar: floa
             for batch in batches:
                 bare(batch)
 
-    timed: list[Callable[[], float]] = [lambda: _cpu_seconds(loop)]
-    timed += [lambda engine=engine: _cpu_seconds(lambda: stage(engine)) for engine in ENGINES]  # type: ignore[misc]
+    timed: list[Callable[[], float]] = [lambda: cpu_seconds(loop)]
+    timed += [lambda engine=engine: cpu_seconds(lambda: stage(engine)) for engine in ENGINES]  # type: ignore[misc]
     of_bare, *of_engines = interleaved(2, *timed)
     rates = ", ".join(f"{of_bare / spent:.2f} by {engine}" for engine, spent in zip(ENGINES, of_engines, strict=True))
     note = f"{rates}; {side**2} windows of {CHIP_PX} px, batch {BATCH}, loading, reading and writing included"
+    cost = Cost("window", of_engines[0] / side**2, of_bare / side**2)
     expected = _labels(stage("torch"))
     same = min(float(np.mean(_labels(folder / f"out-{engine}/raw_labels.tif") == expected)) for engine in ENGINES)
     return [
-        Figure(f"engines, {name}, speed over bare eager torch", of_bare / of_engines[0], bar, "", False, note),
+        Figure(f"engines, {name}, speed over bare eager torch", of_bare / of_engines[0], bar, "", False, note, cost),
         Figure(f"engines, {name}, pixels of the same class", 100 * same, 99.99, "%", False, "torch and both engines"),
     ]
 
@@ -90,9 +90,3 @@ def _batches(image: Path, side: int) -> list[torch.Tensor]:
         )
         for start in range(0, len(windows), BATCH)
     ]
-
-
-def _cpu_seconds(function: Callable[[], object]) -> float:
-    start = time.process_time()
-    function()
-    return time.process_time() - start

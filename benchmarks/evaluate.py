@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from benchmarks.bar import Figure, seconds
+from benchmarks.bar import Cost, Figure, cpu_seconds
 from benchmarks.command import in_child, peak_rss_mb
 from benchmarks.scenes import CLASSES, write_raster
 from benchmarks.stage import evaluate_settings, run_stage
@@ -28,7 +28,7 @@ def run(folder: Path) -> list[Figure]:
     rate = LARGE_PX**2 / results[LARGE_PX]["seconds"] / 1e6
     growth = results[LARGE_PX]["rss_mb"] - results[SMALL_PX]["rss_mb"]
     return [
-        Figure("eval, pixels/s", rate, 40, "Mpx/s", False, f"{LARGE_PX} x {LARGE_PX} pixels"),
+        Figure("eval, pixels/s", rate, 40, "Mpx/s", False, f"{LARGE_PX} x {LARGE_PX} pixels", Cost("Mpx", 1 / rate)),
         Figure("eval, growth of peak RSS", growth, 100, "MB", True, f"{SMALL_PX} to {LARGE_PX} pixels square"),
     ]
 
@@ -49,7 +49,7 @@ def _write_predictions(path: Path, size_px: int) -> None:
 
 def _main(scene: Path) -> None:
     inputs = {"predictions": [scene / "labels.tif"], "labels": [scene / "truth.tif"]}
-    spent = seconds(lambda: run_stage("evaluate.scene", inputs, evaluate_settings(), scene / "eval"))
+    spent = cpu_seconds(lambda: run_stage("evaluate.scene", inputs, evaluate_settings(), scene / "eval"))
     print(json.dumps({"seconds": spent, "rss_mb": peak_rss_mb()}))
 
 

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.bar import Figure, interleaved, seconds
+from benchmarks.bar import Cost, Figure, cpu_seconds, interleaved
 from rvbuild.checks.resources import memory_bytes
 from rvbuild.engine.store.fingerprint import Fingerprints
 from rvbuild.engine.store.state import State
@@ -40,15 +40,16 @@ def _write(path: Path, size_mb: int) -> Path:
 def _against_cat(folder: Path, files: list[Path], bar: float) -> Figure:
     def cat() -> float:
         with Path(os.devnull).open("wb") as nowhere:
-            return seconds(lambda: subprocess.run(["cat", *map(str, files)], stdout=nowhere, check=True))
+            return cpu_seconds(lambda: subprocess.run(["cat", *map(str, files)], stdout=nowhere, check=True))
 
     def hashed() -> float:
         with tempfile.TemporaryDirectory(dir=folder) as new:
             prints = Fingerprints(State(Path(new) / "state.db"))
-            return seconds(lambda: prints.prefetch(files))
+            return cpu_seconds(lambda: prints.prefetch(files))
 
     reading, hashing = interleaved(REPETITIONS, cat, hashed)
     size = sum(file.stat().st_size for file in files)
     title = f"hashing {len(files)} file{'s' if len(files) > 1 else ''}, {size / 1e9:.1f} GB in the page cache, by `cat`"
     note = f"{size / hashing / 1e9:.1f} GB/s against {size / reading / 1e9:.1f}"
-    return Figure(title, reading / hashing, bar, "", False, note)
+    cost = Cost("GB", hashing / size * 1e9, reading / size * 1e9)
+    return Figure(title, reading / hashing, bar, "", False, note, cost)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
-from benchmarks.bar import Figure, seconds
+from benchmarks.bar import Cost, Figure, median, spent
 from benchmarks.command import rvbuild
 from benchmarks.scenes import write_project
 
@@ -23,6 +22,7 @@ def _measure(folder: Path, *, scenes: int, command: str, bar: float) -> Figure:
     project = write_project(folder, scenes, 32, validation=max(1, scenes // 8))
     arguments = (command, str(project.relative_to(folder)))
     rvbuild(*arguments, cwd=folder)
-    times = [seconds(lambda: rvbuild(*arguments, cwd=folder)) for _ in range(REPETITIONS)]
-    note = f"`rvbuild {command}`, median of {REPETITIONS}; fastest {min(times):.3f} s"
-    return Figure(f"nothing to do, {scenes} scenes", statistics.median(times), bar, "s", True, note)
+    times = [spent(lambda: rvbuild(*arguments, cwd=folder)) for _ in range(REPETITIONS)]
+    note = f"`rvbuild {command}`, median of {REPETITIONS}; fastest {min(times).wall:.3f} s"
+    wall, cpu = median(times)
+    return Figure(f"nothing to do, {scenes} scenes", wall, bar, "s", True, note, Cost("call", cpu))

@@ -11,14 +11,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bar import Figure, seconds
+from benchmarks.bar import Cost, Figure, Spent, median, spent
 
 REPETITIONS = 3
 PATIENCE_S = 120
@@ -62,24 +61,25 @@ def _measure(folder: Path, peer: Peer, path: str, count: int) -> Iterator[Figure
         (folder / "data" / f"{scene}_label.tif").write_text(f"labels {scene}\n" * 200)
     peer.write(folder, scenes)
 
-    def call(words: tuple[str, ...]) -> float:
+    def call(words: tuple[str, ...]) -> Spent:
         def go() -> None:
             environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
             done = subprocess.run([path, *words], cwd=folder, capture_output=True, text=True, env=environment)
             if done.returncode:
                 raise RuntimeError(f"{path} {' '.join(words)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
-        return seconds(go)
+        return spent(go)
 
     first = call(peer.first or peer.words)
     call(peer.words)
-    idle = statistics.median(call(peer.words) for _ in range(REPETITIONS))
-    note = f"for comparison; `{' '.join((peer.program, *peer.words))}`, first build {first:.0f} s"
-    yield Figure(f"{title}: nothing to do", idle, float("inf"), "s", True, note)
+    idle = median(call(peer.words) for _ in range(REPETITIONS))
+    note = f"for comparison; `{' '.join((peer.program, *peer.words))}`, first build {first.wall:.0f} s"
+    yield Figure(f"{title}: nothing to do", idle.wall, float("inf"), "s", True, note, Cost("call", idle.cpu))
     with (folder / "data" / f"{scenes[-1]}_label.tif").open("a") as file:
         file.write("another polygon\n")
     edited = "for comparison; the commands that run take nothing"
-    yield Figure(f"{title}: one label edited", call(peer.words), float("inf"), "s", True, edited)
+    once = call(peer.words)
+    yield Figure(f"{title}: one label edited", once.wall, float("inf"), "s", True, edited, Cost("call", once.cpu))
 
 
 def _rules(scenes: list[str]) -> Iterator[tuple[str, list[str]]]:

@@ -20,7 +20,7 @@ import shapely
 import shapely.geometry
 from numpy.typing import NDArray
 
-from benchmarks.bar import Figure
+from benchmarks.bar import Cost, Figure, cpu
 from benchmarks.injected import Injected, Labels, inject, inject_raster, means
 from rvbuild.data.samples import make_potsdam
 from rvbuild.data.sets import fetch
@@ -76,10 +76,12 @@ def run(folder: Path) -> list[Figure]:
     figures: list[Figure] = []
     scores: list[tuple[float, bool]] = []
     for project in PROJECTS:
+        before = cpu()
         outcomes = list(outcomes_of(folder, project, range(SEEDS)))
+        cost = Cost("review", (cpu() - before) / SEEDS)
         for outcome in outcomes:
             scores += outcome.scores
-        figures += _figures(project, outcomes)
+        figures += _figures(project, outcomes, cost)
     for line in calibration(scores):
         print(f"    {line}", file=sys.stderr)
     return figures
@@ -236,7 +238,7 @@ def calibration(scores: Sequence[tuple[float, bool]]) -> list[str]:
     return lines
 
 
-def _figures(project: str, outcomes: Sequence[Outcome]) -> list[Figure]:
+def _figures(project: str, outcomes: Sequence[Outcome], cost: Cost | None = None) -> list[Figure]:
     mean = np.mean([(o.first, o.others, o.share, o.kinds) for o in outcomes], axis=0)
     kinds = {kind for outcome in outcomes for kind in outcome.by_kind}
     by_kind = ", ".join(
@@ -247,7 +249,7 @@ def _figures(project: str, outcomes: Sequence[Outcome]) -> list[Figure]:
     shown = min(FIRST, round(errors))
     note = f"{len(outcomes)} seeds, {errors:.0f} errors each"
     return [
-        Figure(f"review, {project}: wrong among the first {shown}", mean[0], 0.8, "", False, note),
+        Figure(f"review, {project}: wrong among the first {shown}", mean[0], 0.8, "", False, note, cost),
         Figure(f"the same without duplicates, {project}", mean[1], 0.8, "", False, f"right kind {mean[3]:.2f}"),
         Figure(f"errors among twice as many suspects, {project}", mean[2], 0.7, "", False, by_kind),
     ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bar import Figure
+from benchmarks.bar import Cost, Figure, cpu
 from benchmarks.command import ENVIRONMENT, RVBUILD
 from benchmarks.scenes import write_project, write_raster
 
@@ -39,19 +39,36 @@ def run(folder: Path) -> list[Figure]:
     return [
         _middle(f"nothing to do, {SCENES} scenes, sealed", sealed, 0.5, f"{files} files; {built}"),
         _middle(f"nothing to do, {SCENES} scenes, seal removed", unsealed, 3.0, f"{files} files"),
-        Figure("one label edit among them, `rvbuild chip`", chip.overhead, 3.0, "s", True, chip.note),
-        Figure("the same edit, then `rvbuild train`", train.overhead, 3.0, "s", True, train.note),
+        Figure(
+            "one label edit among them, `rvbuild chip`",
+            chip.overhead,
+            3.0,
+            "s",
+            True,
+            chip.note,
+            Cost("call", chip.call.cpu),
+        ),
+        Figure(
+            "the same edit, then `rvbuild train`",
+            train.overhead,
+            3.0,
+            "s",
+            True,
+            train.note,
+            Cost("call", train.call.cpu),
+        ),
         Figure("memory of the parent process", peak.peak_mb, 400, "MB", True, f"{SCENES} scenes, {built}"),
     ]
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A finished process: what it printed, how long it took, and its peak resident memory without its workers'."""
+    """A finished process: what it printed, how long it took, peak resident memory without its workers', CPU seconds."""
 
     out: str
     seconds: float
     peak_mb: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class _Edit:
 
 
 def _call(folder: Path, *words: str) -> _Call:
-    began = time.perf_counter()
+    began, before = time.perf_counter(), cpu()
     peak_mb = 0.0
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen([RVBUILD, *words], cwd=folder, env=ENVIRONMENT, stdout=printed)
@@ -74,7 +91,7 @@ def _call(folder: Path, *words: str) -> _Call:
         out = printed.read()
     if process.returncode:
         raise RuntimeError(f"rvbuild {' '.join(words)}: exit status {process.returncode}\n{out}")
-    return _Call(out, seconds, peak_mb)
+    return _Call(out, seconds, peak_mb, cpu() - before)
 
 
 def _peak_mb(process: int) -> float:
@@ -90,7 +107,8 @@ def _peak_mb(process: int) -> float:
 def _middle(title: str, calls: list[_Call], bar: float, note: str) -> Figure:
     times = [call.seconds for call in calls]
     note = f"median of {len(times)}, fastest {min(times):.2f} s; {note}"
-    return Figure(title, statistics.median(times), bar, "s", True, note)
+    cost = Cost("call", statistics.median(call.cpu for call in calls))
+    return Figure(title, statistics.median(times), bar, "s", True, note, cost)
 
 
 def _edited(folder: Path, stage: str, project: str) -> _Edit:

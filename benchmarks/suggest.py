@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.bar import Figure
+from benchmarks.bar import Cost, Figure, cpu
 from benchmarks.label_curves import draw
 from benchmarks.pools import ATLANTA, CROWNS, POTSDAM, ROOT, DataSet, Pool, load
 from rvbuild.learn.linear.head import Head
@@ -197,11 +197,13 @@ def ratio(results: dict[str, Result], strategy: str) -> float:
 def run(folder: Path) -> list[Figure]:
     figures = []
     for setting in SETTINGS:
+        before = cpu()
         results = compared(setting, folder)
+        cost = Cost("simulation", (cpu() - before) / sum(len(result.curves) for result in results.values()))
         means = {name: statistics.mean(result.needed()) for name, result in results.items()}
         note = ", ".join(f"{name} {mean:.0f}" for name, mean in means.items()) + " windows"
         title = f"suggest: windows for 95 % of the IoU of all, over random's; {setting.data.name}"
-        figures.append(Figure(title, ratio(results, "suggest"), BAR, "", True, note))
+        figures.append(Figure(title, ratio(results, "suggest"), BAR, "", True, note, cost))
     return figures
 
 

@@ -22,7 +22,7 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from benchmarks.bar import Figure
+from benchmarks.bar import Cost, Figure, cpu_of
 from benchmarks.command import ENVIRONMENT
 
 SIDE, ROWS = 20_000, 256
@@ -57,6 +57,7 @@ def run(folder: Path) -> list[Figure]:
         _forget(folder / f"{scene}.tif")
         server = Server(folder)
         try:
+            started = server.cpu()
             first = server.tile(scene, FIRST_STEP, 0, 0)
             places = [(row, col) for row in range(5) for col in range(5)]
             start = time.perf_counter()
@@ -66,10 +67,11 @@ def run(folder: Path) -> list[Figure]:
                 tile.result()
             screen = time.perf_counter() - start
             memory = server.most_memory() / 1e6
+            cost = Cost("tile", (server.cpu() - started) / (1 + len(places)))
         finally:
             server.end()
         note = f"20 000² px, 3 bands, disk cache cold; the 25 tiles of a screen after it in {screen:.2f} s"
-        figures.append(Figure(f"first tile of an image {layout}", first, bar, "s", True, note))
+        figures.append(Figure(f"first tile of an image {layout}", first, bar, "s", True, note, cost))
         figures.append(
             Figure(f"memory of the page's server, image {layout}", memory, 500, "MB", True, "after these tiles")
         )
@@ -105,6 +107,10 @@ class Server:
         """Return the highest resident memory so far, in bytes."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+    def cpu(self) -> float:
+        """Return the CPU seconds that it has used so far."""
+        return cpu_of(self._process.pid)
 
     def end(self) -> None:
         self._process.send_signal(signal.SIGINT)

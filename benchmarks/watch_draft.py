@@ -7,7 +7,6 @@ stands that of the processor until the model is written, which other programs on
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.bar import Figure
+from benchmarks.bar import Cost, Figure, cpu_of
 from benchmarks.command import rvbuild
 from benchmarks.draft import write
 
@@ -63,16 +62,17 @@ def run(folder: Path) -> list[Figure]:
             time.sleep(1.1)
             times.append(_edited(workspace, number))
     del times[0]  # the first runs in workers
+    cost = Cost("model", statistics.median(each.model_cpu for each in times))
     return [
-        _figure("model solved", [each.model for each in times], 0.1, workspace.what),
+        _figure("model solved", [each.model for each in times], 0.1, workspace.what, cost),
         _figure("map of the scene written", [each.map for each in times], 2, workspace.what),
         _figure("model solved, time of the processor", [each.model_cpu for each in times], 0.1, workspace.what),
     ]
 
 
-def _figure(title: str, seconds: list[float], bar: float, what: str) -> Figure:
+def _figure(title: str, seconds: list[float], bar: float, what: str, cost: Cost | None = None) -> Figure:
     note = f"median of {len(seconds)} edits, worst {max(seconds):.3f} s; {what}"
-    return Figure(f"watch draft: polygon saved to {title}", statistics.median(seconds), bar, "s", True, note)
+    return Figure(f"watch draft: polygon saved to {title}", statistics.median(seconds), bar, "s", True, note, cost)
 
 
 def _demo(folder: Path) -> Workspace:
@@ -123,11 +123,11 @@ def _edited(workspace: Workspace, number: int) -> Times:
     rings[number][0] = [[x + 1.0, y] for x, y in rings[number][0]]
     text = json.dumps(content)
     pid = int(workspace.folder.joinpath("pid").read_text())
-    before, cpu = [_changed_at(path) for path in (workspace.model, workspace.map)], _cpu_s(pid)
+    before, cpu = [_changed_at(path) for path in (workspace.model, workspace.map)], cpu_of(pid)
     start = time.perf_counter()
     workspace.labels.write_text(text)
     model = _until_written(workspace.model, before[0], start)
-    model_cpu = _cpu_s(pid) - cpu
+    model_cpu = cpu_of(pid) - cpu
     return Times(model, _until_written(workspace.map, before[1], start), model_cpu)
 
 
@@ -141,9 +141,3 @@ def _until_written(path: Path, before: int | None, start: float) -> float:
             raise TimeoutError(f"{path} was not written")
         time.sleep(0.001)
     return time.perf_counter() - start
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the seconds of processors that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

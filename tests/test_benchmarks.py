@@ -2,13 +2,18 @@
 
 import importlib
 import itertools
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import encoders, export
+from benchmarks import encoders, export, stage
 from benchmarks.__main__ import NAMES, main
-from benchmarks.bar import Figure, interleaved, table
+from benchmarks.bar import Cost, Figure, cpu_seconds, interleaved, table
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -19,12 +24,27 @@ def test_benchmark_can_run(name):
 def test_table_says_which_bars_hold():
     rows = table(
         [
-            Figure("speed", 0.8, 0.7, "", False, "ten windows"),
+            Figure("speed", 0.8, 0.7, "", False, "ten windows", Cost("window", 0.0125, 0.01)),
             Figure("memory", 200, 150, "MB", True),
         ],
     ).splitlines()
-    assert rows[2] == "| speed | 0.8  | ≥ 0.7  | yes | ten windows |"
-    assert rows[3] == "| memory | 200 MB | ≤ 150 MB | **no** |  |"
+    assert rows[2] == "| speed | 0.8  | ≥ 0.7  | yes | 12.5 ms (10 ms) a window | ten windows |"
+    assert rows[3] == "| memory | 200 MB | ≤ 150 MB | **no** |  |  |"
+
+
+def test_cpu_seconds_count_processes_and_no_sleep():
+    busy = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]
+    assert cpu_seconds(lambda: subprocess.run(busy, check=True)) >= 0.3
+    assert cpu_seconds(lambda: time.sleep(0.2)) < 0.1
+
+
+def test_the_stages_that_benchmarks_call_exist():
+    called = []
+    for path in Path(stage.__file__).parent.glob("*.py"):
+        called += re.findall(r'run_stage\(\s*"([^"]+)"', path.read_text())
+    assert len(called) > 8
+    for name in called:
+        assert callable(importlib.import_module(f"rvbuild.stages.{name}").run)
 
 
 def test_interleaved_counts_all_turns_but_the_first():

@@ -104,6 +104,10 @@ class Workspace:
 
     def show(self, path: Path | str) -> str:
         """Return `path` relative to the workspace if it is inside, for messages."""
+        if isinstance(path, Path):  # of thousands of sources
+            text, start = str(path), f"{self.root}/"
+            if text.startswith(start):
+                return text.removeprefix(start)
         with contextlib.suppress(ValueError):
             return str(Path(path).relative_to(self.root))
         return str(path)

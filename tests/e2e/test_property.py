@@ -44,7 +44,8 @@ TABLES = {
             "epochs = 2",
             "epochs = 1",
             'epochs = 2\nclass_weights = "balanced"\nwarmup_epochs = 0.5\nloss = { cross_entropy = 1, dice = 0.5 }',
-            'epochs = 2\nschedule = "constant"\nema = 0.9\naccumulate = 2\naugment = ["crop", "cutmix"]',
+            'epochs = 2\nschedule = "constant"\nema = 0.9\naccumulate = 2\nshards = 2\nthreads = 2\n'
+            'augment = ["crop", "cutmix"]',
         ],
         "predict": [
             "stride_px = 16",

@@ -262,7 +262,7 @@ class Plan:
             sources=self._sources(artifact),
             products={item.role: self.artifacts[item.artifact].label() for item in products},
             waiting=waiting,
-            record=state.record(artifact.name),
+            record=state.record(artifact.name) if artifact.name in self._records else None,
             damaged=damaged,
             stored=action is not None,
             failure=failure[1] if failure is not None and failure[0] == key else None,
