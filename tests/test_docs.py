@@ -56,11 +56,14 @@ LABELS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/labels.md").read_text(en
 
 
 def test_examples_of_training_options_are_right(tmp_path):
-    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/training.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    options, shards = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     text = '[project]\ntask = "semantic_segmentation"\n[classes]\nroad = "#888"\nground = "#0f0"\n'
     scene = '[scenes]\ntrain = ["a"]\n[scene]\nimage = "{id}.tif"\nlabels = { raster = "{id}_label.tif" }\n'
-    (tmp_path / "p.toml").write_text(text + scene + example)
+    (tmp_path / "p.toml").write_text(text + scene + options)
     assert load(tmp_path / "p.toml").train.freeze == 2
+    (tmp_path / "p.toml").write_text(text + scene + shards)
+    assert load(tmp_path / "p.toml").train.shards == 4
 
 
 @pytest.mark.parametrize("number", range(len(LABELS)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from rvbuild.engine.store.state import State
 from rvbuild.engine.upkeep.inventory import require_records
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import StoreError
+from rvbuild.files.mounts import is_on_network
 
 
 @pytest.fixture
@@ -154,3 +157,38 @@ def test_a_value_that_claims_to_be_larger_than_memory_is_damage(tmp_path):
     assert state.records() == {}
     assert "a value is larger than memory" in lines[0] and "a new one was created" in lines[0]
     state.close()
+
+
+MOUNTS = """
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/local xfs rw 0 0
+10.0.0.1@tcp:/big /lustre\\040big lustre rw,flock 0 0
+s3fs /mnt/bucket fuse.s3fs rw 0 0
+tmpfs /mnt/bucket tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/work", False),
+        ("/home/me/ws/cache", True),
+        ("/homes", False),
+        ("/home/local/ws", False),
+        ("/lustre big/ws", True),
+        ("/mnt/bucket/ws", False),
+    ],
+)
+def test_which_directories_are_on_a_server(tmp_path, path, expected):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS.lstrip())
+    assert is_on_network(Path(path), mounts) is expected
+
+
+def test_on_a_server_there_is_no_write_ahead_log(tmp_path, monkeypatch):
+    monkeypatch.setattr("rvbuild.engine.store.state.is_on_network", lambda path: True)
+    with contextlib.closing(State(tmp_path / "state.db", print)) as state:
+        state.remember_content_digest("a", "b", "c")
+        assert not (tmp_path / "state.db-wal").exists()
+        assert state.content_digest("a", "b") == "c"

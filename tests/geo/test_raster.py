@@ -502,3 +502,26 @@ def test_a_mask_is_that_of_read(tmp_path: Path, write_raster: Write, window: Win
         for one, other in zip((image, valid), source.read(window), strict=True):
             np.testing.assert_array_equal(one, other)
         assert (image[~valid] == 0).all()
+
+
+@pytest.mark.parametrize("nodata", [(None, None), (0, None), (None, 0)])
+def test_files_with_and_without_nodata_are_one_mosaic(
+    tmp_path: Path, write_raster: Write, nodata: tuple[int | None, int | None]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 3, (2, 2, 8, 8), dtype=np.uint8)
+    places = [Affine(1, 0, 0, 0, -1, 0), Affine(1, 0, 5, 0, -1, 0)]
+    paths = [
+        write_raster(tmp_path / f"{number}.tif", pixels[number], crs="EPSG:32633", transform=place, nodata=value)
+        for number, (place, value) in enumerate(zip(places, nodata, strict=True))
+    ]
+    expected, known = np.zeros((2, 8, 13), dtype=np.uint8), np.zeros((2, 8, 13), dtype=bool)
+    for col, image, value in zip((0, 5), pixels, nodata, strict=True):
+        data = np.ones(image.shape, dtype=bool) if value is None else image != value
+        np.copyto(expected[:, :, col : col + 8], image, where=data)
+        known[:, :, col : col + 8] |= data
+    with open_image(paths) as source:
+        image, valid = source.read(Window(0, 0, 8, 13))
+        assert (source.read_data(Window(0, 0, 8, 13))[1] is None) == known.all()
+        assert source.read_data(Window(-1, 0, 8, 13))[1] is not None
+    np.testing.assert_array_equal(valid, known)
+    np.testing.assert_array_equal(image, expected)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from rvbuild.engine.keys.signature import Signature
 from rvbuild.engine.store.record import Output, Record, decode, decode_all, encode, encode_shown
 from rvbuild.errors import StoreError
+from rvbuild.files.mounts import is_on_network
 
 __all__ = ["Entry", "Output", "Record", "State", "records_of"]
 
@@ -143,8 +144,10 @@ class State:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=60, check_same_thread=False, isolation_level=None)
         try:
-            db.execute("pragma journal_mode = wal")
-            db.execute("pragma synchronous = normal")
+            # A write-ahead log needs memory that its readers share, which a file server does not offer.
+            journal, synchronous = ("delete", "full") if is_on_network(self.path.parent) else ("wal", "normal")
+            db.execute(f"pragma journal_mode = {journal}")
+            db.execute(f"pragma synchronous = {synchronous}")
             version = db.execute("pragma user_version").fetchone()[0]
             if version not in (0, _VERSION):
                 raise sqlite3.DatabaseError(f"version {version}")

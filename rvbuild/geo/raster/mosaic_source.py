@@ -63,7 +63,8 @@ class RasterSource(Layer):
         if len(tiles) == 1 and window.intersection(tiles[0].window) == window:
             image, valid = self._read_tile(tiles[0], window)
             return image, np.ones(image.shape, dtype=bool) if valid is None else np.array(valid)
-        return self._compose(window, tiles)
+        image, valid = self._compose(window, tiles)
+        return image, np.ones(image.shape, dtype=bool) if valid is None else valid
 
     def read_data(self, window: Window) -> tuple[Image, Mask | None]:
         """Read a window; see `Layer.read_data`. Where the file alone says that all is valid, no mask is made."""
@@ -128,22 +129,32 @@ class RasterSource(Layer):
         inside = Window(row, col, window.height, window.width)
         return read_bands(tile.path, self._dataset(tile.path), tile.bands, inside, shape)
 
-    def _compose(self, window: Window, tiles: Sequence[_Tile]) -> tuple[Image, Mask]:
-        """Read a window from the files that it overlaps; only valid pixels cover those of earlier files."""
+    def _compose(self, window: Window, tiles: Sequence[_Tile]) -> tuple[Image, Mask | None]:
+        """Read a window from the files that it overlaps; only valid pixels cover those of earlier files.
+
+        The mask is None if the files cover the window, and all their values are valid.
+        """
         shape = (self.count, window.height, window.width)
-        image, valid = np.zeros(shape, dtype=self.dtype), np.zeros(shape, dtype=bool)
+        image, covered = np.zeros(shape, dtype=self.dtype), np.zeros(shape[1:], dtype=bool)
+        valid: Mask | None = None
         for tile in tiles:
             part = window.intersection(tile.window)
             pixels, data = self._read_tile(tile, part)
             rows, cols = part.slices_in(window)
-            if data is None:
-                image[:, rows, cols], valid[:, rows, cols] = pixels, True
-            else:
-                there, known = image[:, rows, cols], valid[:, rows, cols]
-                if self.dtype.kind == "f":
-                    np.copyto(there, pixels, where=np.isnan(pixels) & ~known)
-                np.copyto(there, pixels, where=data)
-                known |= data
+            if data is not None and valid is None:
+                valid = np.repeat(covered[np.newaxis], self.count, axis=0)
+            if data is None or valid is None:
+                image[:, rows, cols], covered[rows, cols] = pixels, True
+                if valid is not None:
+                    valid[:, rows, cols] = True
+                continue
+            there, known = image[:, rows, cols], valid[:, rows, cols]
+            if self.dtype.kind == "f":
+                np.copyto(there, pixels, where=np.isnan(pixels) & ~known)
+            np.copyto(there, pixels, where=data)
+            known |= data
+        if valid is None and not covered.all():
+            valid = np.repeat(covered[np.newaxis], self.count, axis=0)
         return image, valid
 
     def _dataset(self, path: Path) -> Any:
