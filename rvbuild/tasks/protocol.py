@@ -106,8 +106,7 @@ class Task(Augmentable, Protocol):
     """
 
     STRIPS: Strips | None
-    """How large scenes are predicted in strips; None: they are not."""
-
+    """How large scenes are predicted in strips; None: not at all."""
     PORTABLE: Portable
     """What the task makes of the output of an exported network."""
 
@@ -280,10 +279,7 @@ class Task(Augmentable, Protocol):
     def join(
         self, parts: Sequence[Mapping[str, Path]], settings: DeriveSettings, outputs: Path, progress: Progress
     ) -> None:
-        """Write raw results of a scene as one, each of another part of it; a place of two parts is a DataError.
-
-        `parts` has the files of the merger by name. The other parameters are those of `derive`.
-        """
+        """Write raw results of a scene, `parts` of it by file, as one; a place of two parts is a DataError."""
 
     def arrays(self, raw: Mapping[str, Path], settings: DeriveSettings) -> dict[str, np.ndarray]:
         """Return the prediction for a scene, as arrays by name.
