@@ -13,7 +13,7 @@ from rvbuild.rules.drafts.head import head
 if TYPE_CHECKING:
     from rvbuild.stages.draft.settings import DraftSettings
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.draft.map:run"
 CODE = ("rvbuild.stages.draft.map",)
 WRITES = ("labels.tif", "labels.qml", "scores.tif", "scores.qml", "cells.json")

@@ -22,7 +22,7 @@ from rvbuild.rules.common import (
 from rvbuild.rules.drafts.draft import drafted
 from rvbuild.rules.drafts.sums import summed
 
-VERSION = 3
+VERSION = 4
 RUN, RUN_MERGE, CODE = evaluate.RUN, evaluate.RUN_MERGE, evaluate.CODE
 WRITES, WRITES_MERGE = evaluate.WRITES, evaluate.WRITES_MERGE
 
