@@ -8,7 +8,7 @@ import pytest
 
 import rvbuild.errors
 from rvbuild.engine.run.worker import Failed
-from rvbuild.engine.run.workers import _error
+from rvbuild.engine.run.workers import error_of
 from rvbuild.errors import ProjectError, RvbuildError, counted
 
 
@@ -28,7 +28,7 @@ STAGES = [
 
 @pytest.mark.parametrize("kind", STAGES)
 def test_an_error_of_a_worker_arrives_as_it_was(kind: type[RvbuildError]) -> None:
-    error = _error(Failed(f"{kind.__module__}:{kind.__qualname__}", "what happened", ""))
+    error = error_of(Failed(f"{kind.__module__}:{kind.__qualname__}", "what happened", ""))
     assert type(error) is kind and str(error) == "what happened"
 
 

@@ -19,12 +19,9 @@ from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.keys.signature import Signature, hash_open, signature
 from rvbuild.engine.store.copies import materialize
 from rvbuild.engine.store.locks import held
-from rvbuild.engine.store.store import Store
+from rvbuild.engine.store.store import DEAR_S, Store
 from rvbuild.errors import StageError
 from rvbuild.files.durable import sync_all
-
-#: The files of a stage that took longer, in seconds, are made durable here.
-_DEAR_S = 1.0
 
 Seen = tuple[int, int, int, int | None]
 """The state of a file: size, mtime (ns), inode, and ctime (ns), which is None if it does not count."""
@@ -139,7 +136,7 @@ def make(making: Making, outputs: Path, function: Callable[[], Any], note: Calla
         try:
             for path in paths:
                 files[path.name] = _finished(path, making, store)
-            if is_durable := making.is_elsewhere or seconds >= _DEAR_S:
+            if is_durable := making.is_elsewhere or seconds >= DEAR_S:
                 sync_all(paths)
         except BaseException:
             for file in files.values():

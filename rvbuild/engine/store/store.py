@@ -41,7 +41,7 @@ from rvbuild.files.durable import sync, sync_all
 
 _FOLDERS = ("objects", "actions", "resume", "forgotten", "differences", "quarantine", "tmp", "locks", "workspaces")
 #: A result that took longer, in seconds, is durable before it is recorded.
-_DEAR_S = 1.0
+DEAR_S = 1.0
 
 
 class Store(Scratch):
@@ -121,7 +121,7 @@ class Store(Scratch):
         so here. Other results become durable together, some seconds later or when the store is closed: after a power
         cut they may have to be built again. Files whose contents are `held` by the store are removed.
         """
-        is_dear = durable or action.seconds >= _DEAR_S
+        is_dear = durable or action.seconds >= DEAR_S
         if is_dear and not durable:
             sync_all(staged)
         for path, digest in staged.items():

@@ -19,6 +19,7 @@ RESERVED = frozenset(
             "export",
             "infer",
             "predict",
+            "strips",
             "mosaic",
             "eval",
             "bundle",
