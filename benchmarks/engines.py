@@ -24,7 +24,7 @@ CHIP_PX, BATCH, CLASS_COUNT = 256, 8, 7
 #: Model, its arguments, windows of a side of the scene, and the least speed relative to the bare loop.
 MODELS: tuple[tuple[str, dict[str, Any], int, float], ...] = (
     ("lraspp_mobilenet_v3_large", {}, 16, 1.6),
-    ("unet", {"width": 16}, 8, 1.5),
+    ("unet", {"width": 16}, 10, 1.5),
     ("deeplabv3_resnet50", {}, 3, 1.1),
 )
 
