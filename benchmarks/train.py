@@ -42,14 +42,20 @@ class Clock:
         return (self.times[-1] - self.times[0]) / (len(self.times) - 1)
 
 
-def run(folder: Path) -> list[Figure]:
+def inputs_of_training(folder: Path) -> dict[str, list[Path]]:
+    """Return the inputs of a training, in a new folder: chips of `image.tif` and `labels.tif`, which are made."""
     folder.mkdir(parents=True)
     image = write_raster(folder / "image.tif", SIDE * CHIP_PX, 3, 256)
     labels = write_raster(folder / "labels.tif", SIDE * CHIP_PX, 1, 2)
-    inputs = {
+    return {
         "chips/train/bench": chips_of(folder / "chips", image, labels, CHIP_PX, CHIP_PX),
         "stats": [stats_of(folder / "stats", image)],
     }
+
+
+def run(folder: Path) -> list[Figure]:
+    inputs = inputs_of_training(folder)
+    labels = folder / "labels.tif"
 
     def stage() -> float:
         clock = Clock()

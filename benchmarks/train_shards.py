@@ -7,22 +7,14 @@ import time
 from pathlib import Path
 
 from benchmarks.bar import Figure, interleaved
-from benchmarks.scenes import write_raster
-from benchmarks.stage import chips_of, run_stage, stats_of, train_settings
-from benchmarks.train import Clock
+from benchmarks.stage import run_stage, train_settings
+from benchmarks.train import BATCH, CHIP_PX, MODEL, Clock, inputs_of_training
 
-MODEL, CHIP_PX, BATCH, SIDE = "lraspp_mobilenet_v3_large", 300, 8, 8
 SHARDS = 2
 
 
 def run(folder: Path) -> list[Figure]:
-    folder.mkdir(parents=True)
-    image = write_raster(folder / "image.tif", SIDE * CHIP_PX, 3, 256)
-    labels = write_raster(folder / "labels.tif", SIDE * CHIP_PX, 1, 2)
-    inputs = {
-        "chips/train/bench": chips_of(folder / "chips", image, labels, CHIP_PX, CHIP_PX),
-        "stats": [stats_of(folder / "stats", image)],
-    }
+    inputs = inputs_of_training(folder)
     models: set[str] = set()
 
     def training(processes: int, shards: int = SHARDS) -> float:

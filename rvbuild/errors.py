@@ -18,7 +18,8 @@ A message names the place, the expected and the actual value, the nearest valid 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 class RvbuildError(Exception):
@@ -82,6 +83,18 @@ class WorkerDiedError(StageError):
 
 class StoreError(RvbuildError):
     """The store or the state database cannot be used."""
+
+
+def kind_of(error: RvbuildError) -> str:
+    """Return the `module:class` of an error, with which `of_kind` makes it again in another process."""
+    return f"{type(error).__module__}:{type(error).__qualname__}"
+
+
+def of_kind(kind: str, message: str) -> RvbuildError:
+    """Return an error of another process, by the result of `kind_of` and its message."""
+    module, _, name = kind.partition(":")
+    error_class: Callable[[str], RvbuildError] = getattr(importlib.import_module(module), name)
+    return error_class(message)
 
 
 def counted(count: int, noun: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def seed_everything(seed: int) -> None:
     """Seed torch (all devices), numpy and `random`, which a user's own model or loss may use."""
     torch.manual_seed(seed)
     _seed_numpy_and_python(seed)
+
+
+def seed_by(name: str) -> None:
+    """Seed like `seed_everything`, by the digest of a name."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8)
+    seed_everything(int.from_bytes(digest.digest(), "little"))
 
 
 def seed_cpu(seed: int) -> None:

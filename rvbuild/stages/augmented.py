@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from rvbuild import tasks
-from rvbuild.learn.model_files import ModelInfo
 from rvbuild.settings.predict import TestTime
-from rvbuild.stages.predictor import Predictor
+from rvbuild.stages.predictor import Predictor, Wrapped
 from rvbuild.tasks.orientations import ORIENTATIONS, Orientation
 
 
-class Augmented:
+class Augmented(Wrapped):
     """Test-time augmentation of any predictor; see `rvbuild.stages.predictor.Predictor`.
 
     Parameters
@@ -26,17 +24,9 @@ class Augmented:
     """
 
     def __init__(self, predictor: Predictor, tta: TestTime) -> None:
-        self._predictor, self._orientations = predictor, ORIENTATIONS[tta]
+        super().__init__(predictor)
+        self._orientations = ORIENTATIONS[tta]
         self._task = tasks.get(predictor.info.task)
-
-    @property
-    def info(self) -> ModelInfo:
-        """The description of the model."""
-        return self._predictor.info
-
-    def computing(self) -> AbstractContextManager[None]:
-        """Return the context of the predictor."""
-        return self._predictor.computing()
 
     def __call__(self, images: np.ndarray, valid: np.ndarray | None) -> Any:
         """Predict one batch in all orientations, and join the predictions."""

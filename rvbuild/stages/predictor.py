@@ -44,6 +44,28 @@ class Predictor(Protocol):
         """
 
 
+class Wrapped:
+    """What all predictors that call another one have.
+
+    Parameters
+    ----------
+    predictor
+        The other one.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    @property
+    def info(self) -> ModelInfo:
+        """The description of the model."""
+        return self._predictor.info
+
+    def computing(self) -> AbstractContextManager[None]:
+        """Return the context of the predictor."""
+        return self._predictor.computing()
+
+
 @runtime_checkable
 class WithOutput(Protocol):
     """A predictor of a network that is exported, or could be."""

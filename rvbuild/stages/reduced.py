@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from rvbuild.learn.model_files import ModelInfo
 from rvbuild.stages.engines.exported import ExportedNetwork, Reduction
-from rvbuild.stages.predictor import Predictor
+from rvbuild.stages.predictor import Predictor, Wrapped
 
 
 def reduced(predictor: Predictor, reduction: Reduction | None) -> Predictor:
@@ -21,20 +19,12 @@ def reduced(predictor: Predictor, reduction: Reduction | None) -> Predictor:
     return _Reduced(predictor, reduction)
 
 
-class _Reduced:
+class _Reduced(Wrapped):
     """A predictor of reduced predictions; see `rvbuild.stages.predictor.Predictor`."""
 
     def __init__(self, predictor: Predictor, reduction: Reduction) -> None:
-        self._predictor, self._reduction = predictor, reduction
-
-    @property
-    def info(self) -> ModelInfo:
-        """The description of the model."""
-        return self._predictor.info
-
-    def computing(self) -> AbstractContextManager[None]:
-        """Return the context of the predictor."""
-        return self._predictor.computing()
+        super().__init__(predictor)
+        self._reduction = reduction
 
     def __call__(self, images: np.ndarray, valid: np.ndarray | None) -> Any:
         """Predict one batch, and reduce the predictions."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -192,6 +194,32 @@ class Space:
         """Return all files that artifacts show."""
         base = self.root / "cache" / "p"
         return {str(p.relative_to(base)): p.read_bytes() for p in sorted(base.rglob("*")) if p.is_file()}
+
+
+def children_in(root: Path) -> list[str]:
+    """Return the processes whose log or working files are in `root`."""
+    pids = []
+    for pid in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(str(root) in str(file.readlink()) for file in (pid / "fd").iterdir()):
+                pids.append(pid.name)
+    return pids
+
+
+def children_left(root: Path, seconds: float, but: Collection[int] = ()) -> list[str]:
+    """Return the processes of `children_in`, except some, that are there `seconds` later.
+
+    It returns none as soon as there was none for a while: one that was just being started may appear after that.
+    """
+    deadline = time.monotonic() + seconds
+    empty_since: float | None = None
+    while True:
+        now = time.monotonic()
+        pids = [pid for pid in children_in(root) if int(pid) not in but]
+        empty_since = None if pids else empty_since or now
+        if now > deadline or (empty_since is not None and now - empty_since > 0.5):
+            return pids
+        time.sleep(0.05)
 
 
 @pytest.fixture

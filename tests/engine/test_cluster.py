@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import STAGES, Space
+from conftest import STAGES, Space, children_left
 
 from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.cluster.connect import require_address
@@ -189,7 +189,7 @@ def test_an_interrupt_kills_what_runs(cluster: ClusterSpace) -> None:
     with pytest.raises(KeyboardInterrupt):
         cluster.run(jobs=4)
     stop.join()
-    assert not _children_in(cluster.root, 10)
+    assert children_left(cluster.root, 10, but=[os.getpid()]) == []
 
 
 def _interrupt_when_called(root: Path) -> None:
@@ -203,24 +203,6 @@ def _wait_for(condition: Any, seconds: float = 60) -> bool:
     while not (done := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)
     return bool(done)
-
-
-def _children_in(root: Path, seconds: float) -> list[str]:
-    """Return the processes that still have a file of `root` open, `seconds` later at most."""
-    alive: list[str] = []
-
-    def none() -> bool:
-        alive[:] = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            if folder.name == str(os.getpid()):
-                continue
-            with contextlib.suppress(OSError):
-                if any(str(root) in str(file.readlink()) for file in (folder / "fd").iterdir()):
-                    alive.append((folder / "cmdline").read_text())
-        return not alive
-
-    _wait_for(none, seconds)
-    return alive
 
 
 DRIVER = textwrap.dedent(
@@ -244,7 +226,7 @@ def test_no_child_outlives_a_killed_driver(tmp_path: Path, workers: str) -> None
     assert _wait_for(lambda: hosts_of(root / "cache"), 10)
     driver.kill()
     driver.wait()
-    assert _children_in(root, 10) == []
+    assert children_left(root, 10, but=[os.getpid()]) == []
     assert hosts_of(root / "cache") == {}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import STAGES
+from conftest import STAGES, children_in, children_left
 
 from rvbuild.engine.keys.artifact import ContentDigest, Source
 from rvbuild.engine.remote.store import RemoteStore
@@ -367,18 +367,6 @@ def wait_for_call(space) -> None:
         time.sleep(0.005)
 
 
-def children_in(root: Path) -> list[str]:
-    """Return the processes whose log or working files are in `root`."""
-    pids = []
-    for pid in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(str(root) in str(fd.readlink()) for fd in (pid / "fd").iterdir()):
-                pids.append(pid.name)
-        except OSError:
-            continue
-    return pids
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.3])
 def test_a_killed_run_leaves_nothing_half_done(new_space, delay):
@@ -390,10 +378,7 @@ def test_a_killed_run_leaves_nothing_half_done(new_space, delay):
     time.sleep(delay)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    deadline = time.monotonic() + 10
-    while children_in(space.root) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert children_in(space.root) == []
+    assert children_left(space.root, 10) == []
     for name, content in space.shown().items():
         assert content in (b"B", b"C"), name
     assert space.run()["last"] == "built"

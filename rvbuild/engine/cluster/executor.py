@@ -18,7 +18,7 @@ from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.run.worker import Failed, Job
 from rvbuild.engine.run.workers import Interrupted, error_of
 from rvbuild.errors import StageError
-from rvbuild.progress import Progress
+from rvbuild.progress import Progress, receive
 
 #: How often a job is started again after its worker was lost.
 _RETRIES = 3
@@ -35,6 +35,9 @@ class _Task:
     progress: Progress
     needs: Mapping[str, float]
     hosts: list[str] = field(default_factory=list)
+    """Where it was started."""
+    is_refused: bool = False
+    """Whether it was started once more than it may be: Dask counts the losses of each task that it is given."""
     done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -230,6 +233,9 @@ class Cluster:
             is_stuck = self._wait(key, task)
             if self._stopped.is_set():
                 raise Interrupted
+            if task.is_refused:
+                future.cancel()
+                raise StageError(_lost_text(task))
             if is_stuck:
                 future.cancel()
                 return Lost()
@@ -291,16 +297,16 @@ class Cluster:
         if task is None:
             return
         if kind == "begun":
+            if len(task.hosts) > _RETRIES:
+                task.is_refused = True
+                task.done.set()
+                return
             if task.hosts:
                 task.progress.note(f"started again on {value}: the worker on {task.hosts[-1]} was lost")
             task.hosts.append(value)
             self._board.begun(task.job.label, value)
-        elif kind == "start":
-            task.progress.start(*value)
-        elif kind == "advance":
-            task.progress.advance(value)
-        elif kind == "note":
-            task.progress.note(value)
+        else:
+            receive(task.progress, kind, value)
 
 
 def _is_lost(result: Any) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 from rvbuild.engine.run.worker import Failed, Job, failed
 from rvbuild.engine.run.workers import Interrupted, Pool
 from rvbuild.errors import RvbuildError
+from rvbuild.progress import Sent
 
 Told = Callable[[str, Any], None]
 """Receives the kind and the value of an event of a job: `start`, `advance`, `note`."""
@@ -111,22 +112,6 @@ class Host:
         self._pipe.close()
 
 
-class _Relay:
-    """Sends the progress of a job to the worker."""
-
-    def __init__(self, send: Callable[[str, int, Any], None], number: int) -> None:
-        self._send, self._number = send, number
-
-    def start(self, step: str, total: int, unit: str) -> None:
-        self._send("start", self._number, (step, total, unit))
-
-    def advance(self, n: int = 1) -> None:
-        self._send("advance", self._number, n)
-
-    def note(self, message: str) -> None:
-        self._send("note", self._number, message)
-
-
 def main(words: Sequence[str]) -> None:
     """Serve the worker at the other end of the socket with the number in `words`."""
     pipe = Connection(int(words[0]))
@@ -140,7 +125,7 @@ def main(words: Sequence[str]) -> None:
 
     def run(number: int, job: Job) -> None:
         try:
-            result: Any = pool.run(job, _Relay(send, number))
+            result: Any = pool.run(job, Sent(lambda kind, value: send(kind, number, value)))
         except Interrupted:
             result = Failed(None, "interrupted", "")
         except RvbuildError as error:

@@ -7,6 +7,7 @@ import json
 import threading
 from pathlib import Path
 
+from rvbuild.engine.cluster.beacon import SUFFIX
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.locks import is_held
 from rvbuild.errors import StoreError
@@ -65,7 +66,7 @@ def hosts_of(cache: Path) -> dict[str, str]:
     folder = cache / "log" / FOLDER
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(OSError, ValueError, TypeError, StoreError, RecursionError):
-            if is_held(path.with_suffix(".session")):  # otherwise its driver was killed
+            if is_held(path.with_suffix(SUFFIX)):  # otherwise its driver was killed
                 data = json.loads(inside.read(folder, path.name, _MOST_BYTES))
                 hosts |= {str(name): str(host) for name, host in data.items()}
     return hosts

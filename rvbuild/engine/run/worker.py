@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.made import Making, make
-from rvbuild.errors import RvbuildError, WorkerDiedError
+from rvbuild.errors import RvbuildError, WorkerDiedError, kind_of
 from rvbuild.language.user_code import Code, paths_in, reported, serve_code
 from rvbuild.progress import Progress
 
@@ -63,10 +63,9 @@ class Failed:
 
 def failed(error: RvbuildError) -> Failed:
     """Return an error for users in a form that any process can read."""
-    kind = f"{type(error).__module__}:{type(error).__qualname__}"
     notes = getattr(error, "__notes__", ())
     text = "\n".join(notes) or traceback.format_exc()
-    return Failed(kind, str(error), text, error.files if isinstance(error, WorkerDiedError) else ())
+    return Failed(kind_of(error), str(error), text, error.files if isinstance(error, WorkerDiedError) else ())
 
 
 def call(job: Job, progress: Progress) -> Any:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import os
 import signal
 import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rvbuild.cores import cores
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.worker import Failed, Job, call, serve, set_variables
-from rvbuild.errors import RvbuildError, StageError, WorkerDiedError
-from rvbuild.progress import Progress
+from rvbuild.errors import RvbuildError, StageError, WorkerDiedError, of_kind
+from rvbuild.progress import Progress, receive
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -202,13 +201,7 @@ class Pool:
             except (EOFError, ConnectionResetError):
                 worker.process.join(5)
                 raise (Interrupted() if self._stopped else self._death(worker)) from None
-            if kind == "start":
-                progress.start(*value)
-            elif kind == "advance":
-                progress.advance(value)
-            elif kind == "note":
-                progress.note(value)
-            else:
+            if not receive(progress, kind, value):
                 return value
 
     def _borrow(self, job: Job) -> _Worker:
@@ -353,13 +346,8 @@ def _kill(worker: _Worker) -> None:
 
 def error_of(failed: Failed) -> RvbuildError:
     """Return the error of a job as an exception."""
-    if failed.kind is None:
-        error: RvbuildError = StageError(failed.message)
-    else:
-        module, _, name = failed.kind.partition(":")
-        kind: Callable[[str], RvbuildError] = getattr(importlib.import_module(module), name)
-        error = kind(failed.message)
-        if isinstance(error, WorkerDiedError):
-            error.files = failed.files
+    error = StageError(failed.message) if failed.kind is None else of_kind(failed.kind, failed.message)
+    if isinstance(error, WorkerDiedError):
+        error.files = failed.files
     error.__notes__ = [failed.traceback]
     return error

@@ -11,7 +11,6 @@ validated in batches of the size of a shard, each by one process.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from torch import nn
 from rvbuild.errors import ModelError
 from rvbuild.learn.batchnorm import measured, tracked_layers
 from rvbuild.learn.chips.loader import Batch, Request
-from rvbuild.learn.device import seed_everything
+from rvbuild.learn.device import seed_by
 from rvbuild.learn.hooks import PartObjective
 from rvbuild.learn.passes.base import Learnt, Passes, Validated
 from rvbuild.learn.shards.group import Group
@@ -112,8 +111,7 @@ class Sharded(Passes):
                 batch = own.pop((shard, place), None)
                 if batch is None:
                     continue
-                digest = hashlib.blake2b(f"{seed}/{place}/{shard}".encode(), digest_size=8)
-                seed_everything(int.from_bytes(digest.digest(), "little"))
+                seed_by(f"{seed}/{place}/{shard}")
                 images, targets = self.on_device(batch)
                 with self.precision():
                     loss = self.objective.loss(self.model, images, targets)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator
 
 import torch
 
 from rvbuild.learn.batchnorm import measured
 from rvbuild.learn.chips.loader import Batch
-from rvbuild.learn.device import seed_everything
+from rvbuild.learn.device import seed_by
 from rvbuild.learn.passes.base import Learnt, Passes, Validated
 from rvbuild.learn.steps.stepper import Place
 
@@ -21,8 +20,7 @@ class Whole(Passes):
     def learn(self, epoch: int) -> Learnt:
         """Take the steps of an epoch."""
         requests = self.requests(epoch)
-        digest = hashlib.blake2b(f"{self.seed}/{epoch}".encode(), digest_size=8)
-        seed_everything(int.from_bytes(digest.digest(), "little"))
+        seed_by(f"{self.seed}/{epoch}")
         self.freezing.train(self.model, epoch)
         total, chips, rate = torch.zeros((), dtype=torch.float64, device=self.device), 0, 0.0
         step, places = (epoch - 1) * self.steps.per_epoch, self.steps.places([len(r.chips) for r in requests])

@@ -27,11 +27,11 @@ from typing import Any
 import torch
 
 from rvbuild.cores import CARD_VARIABLE
-from rvbuild.errors import ModelError, RvbuildError, StageError
+from rvbuild.errors import ModelError, RvbuildError, StageError, kind_of, of_kind
 from rvbuild.language.user_code import Code, paths_in, reported, serve_code, served_code
 from rvbuild.learn.device import select_device
 from rvbuild.learn.shards.group import LostError, connected
-from rvbuild.progress import Progress
+from rvbuild.progress import Progress, Sent, Silent, receive
 
 _GRACE_S = 2.0
 """How long reports of other processes are awaited after the first failure: one that lost another is not the reason."""
@@ -167,7 +167,7 @@ def _watch(running: dict[Connection, Any], progress: Progress, count: int) -> No
                 failures[process.name] = value
                 until = min(until, time.monotonic() + _GRACE_S)
             else:
-                getattr(progress, kind)(*value)
+                receive(progress, kind, value)
     if failures:
         raise _error([failures[name] for name in sorted(failures)])
 
@@ -194,8 +194,7 @@ def _error(failures: Sequence[_Failure]) -> RvbuildError:
     failure = min(failures, key=order)
     error: RvbuildError = StageError(failure.message)
     if failure.kind:
-        module, _, name = failure.kind.partition(":")
-        error = getattr(importlib.import_module(module), name)(failure.message)
+        error = of_kind(failure.kind, failure.message)
     if failure.traceback:
         error.__notes__ = [failure.traceback]
     return error
@@ -207,7 +206,13 @@ def _serve(pipe: Connection, work: Work, code: Code | None, rank: int, meeting: 
     threading.Thread(target=_exit_with_parent, args=(pipe,), daemon=True).start()
     if work.cards:
         os.environ[CARD_VARIABLE] = str(work.cards[rank])
-    progress = _Sent(pipe, silent=rank > 0)
+    sending = threading.Lock()
+
+    def send(kind: str, value: Any) -> None:
+        with sending:
+            pipe.send((kind, value))
+
+    progress = Silent() if rank else Sent(send)
     try:
         watch = serve_code(code, paths_in(work.kwargs))
         module, _, name = work.function.partition(":")
@@ -219,7 +224,7 @@ def _serve(pipe: Connection, work: Work, code: Code | None, rank: int, meeting: 
         report: tuple[str, Any] = ("done", None)
     except BaseException as error:
         text = traceback.format_exc()
-        kind = f"{type(error).__module__}:{type(error).__qualname__}" if isinstance(error, RvbuildError) else ""
+        kind = kind_of(error) if isinstance(error, RvbuildError) else ""
         lost = isinstance(error, LostError)
         if not kind and not lost:
             sys.stderr.write(text)
@@ -234,25 +239,3 @@ def _exit_with_parent(pipe: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         pipe.recv()  # nothing is ever sent
     os._exit(1)
-
-
-class _Sent:
-    """A progress that is sent to the process that has started this one; silent in all but the first."""
-
-    def __init__(self, pipe: Connection, silent: bool) -> None:
-        self._pipe, self._silent = pipe, silent
-        self._lock = threading.Lock()
-
-    def start(self, step: str, total: int, unit: str) -> None:
-        self._send("start", step, total, unit)
-
-    def advance(self, n: int = 1) -> None:
-        self._send("advance", n)
-
-    def note(self, message: str) -> None:
-        self._send("note", message)
-
-    def _send(self, kind: str, *value: Any) -> None:
-        if not self._silent:
-            with self._lock:
-                self._pipe.send((kind, value))
