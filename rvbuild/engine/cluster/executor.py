@@ -222,14 +222,15 @@ class Cluster:
 
         stage = task.job.function.partition(":")[0].rpartition(".")[2]
         key = f"{stage}-{uuid.uuid4().hex}"
-        task.done.clear()
+        # A new event: the callback of a future that was cancelled before may still be to come.
+        done = task.done = threading.Event()
         self._tasks[key] = task
         try:
             if self._stopped.is_set():
                 raise Interrupted
             future = client.submit(run_job, self._name, task.job, key=key, pure=False, resources=task.needs)
             self._futures[key] = future
-            future.add_done_callback(lambda _: task.done.set())
+            future.add_done_callback(lambda _: done.set())
             is_stuck = self._wait(key, task)
             if self._stopped.is_set():
                 raise Interrupted
