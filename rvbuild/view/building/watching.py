@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rvbuild.engine.cluster.running import hosts_of
 from rvbuild.engine.keys.signature import Signature, signature
+from rvbuild.engine.store.state_file import state_file
 from rvbuild.errors import RvbuildError
 from rvbuild.files.address import is_url
 from rvbuild.rules import common
@@ -78,8 +79,9 @@ class Watcher:
     def _unchanged(self, before: State) -> bool:
         """Tell whether the user's files are as they were before the project was looked at."""
         after, cache = self._state(), self._cache()
-        return {k: v for k, v in after.items() if not k.startswith(cache)} == {
-            k: v for k, v in before.items() if not k.startswith(cache) and k in after
+        ours = (cache, str(state_file(Path(cache))))
+        return {k: v for k, v in after.items() if not k.startswith(ours)} == {
+            k: v for k, v in before.items() if not k.startswith(ours) and k in after
         }
 
     def _run(self) -> None:
@@ -126,4 +128,5 @@ class Watcher:
 
 def _databases(cache: Path) -> list[Path]:
     """Return the files that every build writes to."""
-    return [cache / "state.db", cache / "state.db-wal"]
+    path = state_file(cache)
+    return [path, path.with_name(f"{path.name}-wal")]
