@@ -149,6 +149,6 @@ def code_digest() -> str:
     return state.hexdigest()
 
 
-def resources(client: Any) -> list[Mapping[str, float]]:
-    """Return what each worker offers."""
-    return [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
+def resources(client: Any) -> dict[str, Mapping[str, float]]:
+    """Return what each worker offers, by its address."""
+    return {address: worker["resources"] for address, worker in client.scheduler_info()["workers"].items()}

@@ -7,38 +7,26 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rvbuild.cores import THREADS_VARIABLE, thread_count
 from rvbuild.engine.cluster import connect, running
 from rvbuild.engine.cluster.beacon import lit
+from rvbuild.engine.cluster.offers import Offers
+from rvbuild.engine.cluster.task import Task
+from rvbuild.engine.cluster.together import RETRIES, Together
+from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.run.worker import Failed, Job
 from rvbuild.engine.run.workers import Interrupted, error_of
 from rvbuild.errors import StageError
 from rvbuild.progress import Progress, receive
 
-#: How often a job is started again after its worker was lost.
-_RETRIES = 3
 _LOOK_EVERY_S = 5.0
 #: Artifacts that are given to a cluster at least, which may grow while it works.
 _AT_LEAST = 32
-
-
-@dataclass
-class _Task:
-    """A job that was given to the cluster."""
-
-    job: Job
-    progress: Progress
-    needs: Mapping[str, float]
-    hosts: list[str] = field(default_factory=list)
-    """Where it was started."""
-    is_refused: bool = False
-    """Whether it was started once more than it may be: Dask counts the losses of each task that it is given."""
-    done: threading.Event = field(default_factory=threading.Event)
 
 
 class Cluster:
@@ -81,18 +69,21 @@ class Cluster:
         self._folders = {"workspace": self._logs, "store": store / "locks"}
         self._preload = tuple(preload)
         self._most = most
-        self._note = note
+        self.offers: Offers
+        """What workers offer, once this is connected."""
+        self.is_fixed = connect.workers_here(address) > 0
+        """Whether no other workers will join."""
+        self.note = note
         self._name = f"rvbuild-{uuid.uuid4().hex}"
         self._closing = contextlib.ExitStack()
         self._connecting = threading.Lock()
         self._client: Any = None
         self._error: BaseException | None = None  # of the attempt to connect
-        self._tasks: dict[str, _Task] = {}
+        self._tasks: dict[str, Task] = {}
         self._futures: dict[str, Any] = {}
-        self._stopped = threading.Event()
-        self._board = running.Board(self._logs, self._name)
+        self.stopped = threading.Event()
+        self.board = running.Board(self._logs, self._name)
         self._looking = threading.Lock()
-        self._offers: tuple[float, list[Mapping[str, float]]] = (0.0, [])
         self._placed: tuple[float, set[str]] = (0.0, set())  # tasks that workers have
 
     def at_once(self) -> int:
@@ -100,7 +91,22 @@ class Cluster:
         if self._most is not None:
             return self._most
         self._connect()
-        return max(_AT_LEAST, 2 * int(sum(offer.get(self._name, 0) for offer in self._offered())))
+        return max(_AT_LEAST, 2 * self.offers.jobs())
+
+    def require(self, artifacts: Iterable[Artifact]) -> None:
+        """Check that workers have what each artifact needs; a note tells if others may still join.
+
+        Raises
+        ------
+        StageError
+            No worker can ever build an artifact.
+        """
+        self._connect()
+        lacking = self.offers.lacking(artifacts)
+        if lacking and self.is_fixed:
+            raise StageError(f"no worker of {self._address} can build\n  " + "\n  ".join(lacking))
+        for text in lacking:
+            self.note(f"warning: no worker can build {text}: it will wait for one that joins")
 
     def prepare(self) -> None:
         """Connect in the background."""
@@ -112,7 +118,7 @@ class Cluster:
         threading.Thread(target=connect_quietly, daemon=True).start()
 
     def run(self, job: Job, progress: Progress) -> Any:
-        """Run `job` on a worker that has what it needs; again, if its worker is lost.
+        """Run `job` on a worker that has what it needs, or its processes on several; again, if one is lost.
 
         Raises
         ------
@@ -122,18 +128,20 @@ class Cluster:
         client = self._connect()
         if job.code is not None:  # variables that are in the key
             job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
-        task = _Task(job, progress, self._needs(job))
+        if job.demand.processes > 1:
+            return Together(self, client, job, progress).run()
+        task = Task(job, progress, self.offers.needs(job.resource, job.demand))
         while _is_lost(result := self._run(client, task)):
-            if len(task.hosts) > _RETRIES:
+            if len(task.hosts) > RETRIES:
                 raise StageError(_lost_text(task))
-            task.needs = self._needs(job)
+            task.needs = self.offers.needs(job.resource, job.demand)
         if isinstance(result, Failed):
             raise error_of(result)
         return result
 
     def interrupt(self) -> None:
         """Cancel all jobs, whose processes are killed."""
-        self._stopped.set()
+        self.stopped.set()
         futures = list(self._futures.values())
         if self._client is not None and futures:
             with contextlib.suppress(Exception):
@@ -143,7 +151,7 @@ class Cluster:
 
     def close(self) -> None:
         """End the session on all workers, and the connection."""
-        self._stopped.set()
+        self.stopped.set()
         with self._connecting:
             if self._client is not None:
                 with contextlib.suppress(Exception):
@@ -156,7 +164,7 @@ class Cluster:
     def _connect(self) -> Any:
         with self._connecting:
             if self._client is None:
-                if self._stopped.is_set():
+                if self.stopped.is_set():
                     raise Interrupted
                 if self._error is not None:
                     raise self._error
@@ -172,67 +180,66 @@ class Cluster:
         from rvbuild.engine.cluster.node import Node, Session, report
 
         client = connect.connected(self._address, self._closing)
-        connect.wait_for_workers(client, self._note, self._stopped.is_set)
-        if self._stopped.is_set():
+        connect.wait_for_workers(client, self.note, self.stopped.is_set)
+        if self.stopped.is_set():
             raise Interrupted
         connect.require_same_versions(client)
         beacon = self._closing.enter_context(lit(self._name, self._folders))
-        is_local = connect.workers_here(self._address) > 0
-        session = Session(self._name, self._environment, self._logs, self._preload, beacon, is_local)
+        session = Session(self._name, self._environment, self._logs, self._preload, beacon, self.is_fixed)
         client.register_plugin(Node(session), name=self._name)
+        self.offers = Offers(client, self._name)
         reports = client.run(report, self._name, on_error="return")
         refused = {f"{host} {problem}": None for host, problem in reports.values() if problem is not None}
         if len(refused) and all(problem is not None for _, problem in reports.values()):
             raise StageError("no worker of the cluster can build this:\n  " + "\n  ".join(refused))
         for text in refused:
-            self._note(f"warning: {text}; it gets no jobs")
+            self.note(f"warning: {text}; it gets no jobs")
         client.subscribe_topic(self._name, self._receive)
-        self._closing.callback(self._board.close)
+        self._closing.callback(self.board.close)
         return client
 
-    def _offered(self) -> list[Mapping[str, float]]:
-        """Return what the accepted workers offer, as known since a few seconds at most."""
-        with self._looking:
-            at, offers = self._offers
-            if self._client is not None and time.monotonic() - at > 2:
-                offers = [offer for offer in connect.resources(self._client) if offer.get(self._name)]
-                self._offers = time.monotonic(), offers
-        return offers
+    def submit(self, task: Task, worker: str | None = None) -> Any:
+        """Give a task to the cluster, or to one worker; return its future.
 
-    def _needs(self, job: Job) -> dict[str, float]:
-        """Return the amounts of what a worker must have free for `job`; not more memory than the largest has."""
-        from rvbuild.engine.cluster.node import COMPUTE, GPU, MEMORY, TORCH
+        Raises
+        ------
+        Interrupted
+            The run is being stopped.
+        """
+        from rvbuild.engine.cluster.node import run_job
 
-        demand, offers = job.demand, self._offered()
-        needs: dict[str, float] = {self._name: 1}
-        if demand.memory and offers:
-            needs[MEMORY] = min(demand.memory, max(offer.get(MEMORY, 0) for offer in offers))
-        if demand.cores != 0 or demand.device != "cpu":
-            needs[COMPUTE] = 1
-        if job.resource == "torch":
-            needs[TORCH] = 1
-        if demand.device != "cpu" and (most := max((offer.get(GPU, 0) for offer in offers), default=0)):
-            needs[GPU] = min(demand.cards, most)
-        return needs
+        if self.stopped.is_set():
+            raise Interrupted
+        stage = task.job.function.partition(":")[0].rpartition(".")[2]
+        key = task.key = f"{stage}-{uuid.uuid4().hex}"
+        self._tasks[key] = task
+        done, bound = task.done, {} if worker is None else {"workers": [worker], "allow_other_workers": False}
+        future = self._connect().submit(
+            run_job, self._name, task.job, key=key, pure=False, resources=task.needs, **bound
+        )
+        self._futures[key] = future
+        future.add_done_callback(lambda _: done.set())
+        return future
 
-    def _run(self, client: Any, task: _Task) -> Any:
+    def withdraw(self, task: Task) -> None:
+        """Forget a task that has ended, or that is no longer wanted."""
+        self._tasks.pop(task.key, None)
+        future = self._futures.pop(task.key, None)
+        if future is not None and not future.done():
+            with contextlib.suppress(Exception):
+                future.cancel(force=True)
+
+    def _run(self, client: Any, task: Task) -> Any:
         from distributed import KilledWorker
 
-        from rvbuild.engine.cluster.node import Lost, run_job
+        from rvbuild.engine.cluster.node import Lost
 
-        stage = task.job.function.partition(":")[0].rpartition(".")[2]
-        key = f"{stage}-{uuid.uuid4().hex}"
         # A new event: the callback of a future that was cancelled before may still be to come.
-        done = task.done = threading.Event()
-        self._tasks[key] = task
+        task.done = threading.Event()
         try:
-            if self._stopped.is_set():
-                raise Interrupted
-            future = client.submit(run_job, self._name, task.job, key=key, pure=False, resources=task.needs)
-            self._futures[key] = future
-            future.add_done_callback(lambda _: done.set())
-            is_stuck = self._wait(key, task)
-            if self._stopped.is_set():
+            future = self.submit(task)
+            is_stuck = self._wait(task)
+            if self.stopped.is_set():
                 raise Interrupted
             if task.is_refused:
                 future.cancel()
@@ -245,35 +252,36 @@ class Cluster:
             except KilledWorker:
                 raise StageError(_lost_text(task)) from None
             except Exception as error:
-                if self._stopped.is_set():
+                if self.stopped.is_set():
                     raise Interrupted from None
                 if future.status in ("cancelled", "lost"):
-                    raise StageError(
-                        f"{self._address}: the connection to the scheduler of the cluster was lost; run again"
-                    ) from None
+                    raise self.disconnected() from None
                 if isinstance(error, KeyError) and self._name in str(error):  # a worker that has just joined
                     return Lost()
                 raise
         finally:
-            self._tasks.pop(key, None)
-            self._futures.pop(key, None)
-            self._board.ended(task.job.label)
+            self.withdraw(task)
+            self.board.ended(task.job.label)
 
-    def _wait(self, key: str, task: _Task) -> bool:
+    def disconnected(self) -> StageError:
+        """Return the error that the scheduler does not answer any more."""
+        return StageError(f"{self._address}: the connection to the scheduler of the cluster was lost; run again")
+
+    def _wait(self, task: Task) -> bool:
         """Wait for the end of a task; return whether it has to be given to the cluster again.
 
         Dask looks for a worker when one joins, but not when that offers something a moment later.
         """
         noted = False
         while not task.done.wait(_LOOK_EVERY_S):
-            if self._is_placed(key) or task.done.is_set():
+            if self._is_placed(task.key) or task.done.is_set():
                 noted = False
-            elif self._can_run(task) or len(task.hosts) > _RETRIES:
+            elif self.offers.having(task.needs) or len(task.hosts) > RETRIES:
                 return True
             elif not noted:
                 noted = True
-                wanted = ", ".join(name.removeprefix("rvbuild.") for name in task.needs if name != self._name)
-                self._note(f"{task.job.label}: no worker has what it needs ({wanted or 'a slot'}): waiting for one …")
+                wanted = self.offers.text(task.needs)
+                self.note(f"{task.job.label}: no worker has what it needs ({wanted}): waiting for one …")
         return False
 
     def _is_placed(self, key: str) -> bool:
@@ -285,27 +293,24 @@ class Cluster:
                 self._placed = time.monotonic(), placed
         return key in placed
 
-    def _can_run(self, task: _Task) -> bool:
-        return any(all(offer.get(n, 0) >= amount for n, amount in task.needs.items()) for offer in self._offered())
-
     def _receive(self, event: tuple[float, Any]) -> None:
         """Pass on an event of a node."""
         key, kind, value = event[1]
         if kind == "refused":
-            self._note(f"warning: {value}; it gets no jobs")
+            self.note(f"warning: {value}; it gets no jobs")
             return
         task = self._tasks.get(key)
         if task is None:
             return
         if kind == "begun":
-            if len(task.hosts) > _RETRIES:
+            if len(task.hosts) > RETRIES:
                 task.is_refused = True
                 task.done.set()
                 return
             if task.hosts:
                 task.progress.note(f"started again on {value}: the worker on {task.hosts[-1]} was lost")
             task.hosts.append(value)
-            self._board.begun(task.job.label, value)
+            self.board.begun(task.job.label, value)
         else:
             receive(task.progress, kind, value)
 
@@ -316,7 +321,7 @@ def _is_lost(result: Any) -> bool:
     return isinstance(result, Lost)
 
 
-def _lost_text(task: _Task) -> str:
+def _lost_text(task: Task) -> str:
     hosts = ", ".join(dict.fromkeys(task.hosts)) or "unknown hosts"
     return (
         f"its worker was lost {len(task.hosts)} times ({hosts}); were the workers killed (out of memory, end of their "
