@@ -6,12 +6,14 @@ import contextlib
 import functools
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,29 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from rvbuild.engine.run.workers import apart
 from rvbuild.language.user_code import forget_modules
 
 from .projects import write_project
+
+IMPORTED = ("numpy", "rasterio", "shapely", "fiona", "torch", "torchvision", "rvbuild.engine.run.worker")
+
+
+def start_forkserver() -> None:
+    """Start the process that starts workers, with the environment of now; it has imported what their stages need.
+
+    Commands in this process find it running. In a process of its own, a command starts its own, and each of its workers
+    that needs torch takes seconds to import it.
+    """
+    forkserver._forkserver._stop()
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(IMPORTED))
+    with apart({}):
+        forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_start_at_once() -> None:
+    start_forkserver()
 
 
 @dataclass
