@@ -38,6 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what users trust, and the key that signs their caches, out of the home of whoever runs the tests.
+
+    It is one for all tests: a cache that was signed with another key is set aside, and built anew.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.delenv("RVBUILD_TRUST", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _same_module_path() -> Iterator[None]:
     """Take off the module path what a test adds: modules of its workspace would be found by later tests."""
