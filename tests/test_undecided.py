@@ -12,8 +12,8 @@ from rvbuild.geo.grid import Grid
 from rvbuild.review.suspect import Source, Suspect
 from rvbuild.review.table import TABLE, Row, write_table
 from rvbuild.review.verdicts import set_verdict
+from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.remarks.undecided import undecided
-from rvbuild.session.status import ArtifactStatus
 
 GRID = Grid(64, 64, Affine.identity(), None)
 SQUARE = (((8.0, 8.0), (30.0, 8.0), (30.0, 30.0), (8.0, 30.0), (8.0, 8.0)),)

@@ -23,12 +23,13 @@ from rvbuild.errors import UsageError, nearest
 from rvbuild.project.model import ClassDef
 from rvbuild.project.model import Project as LoadedProject
 from rvbuild.rules import common
+from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.build import Order, planned
 from rvbuild.session.names import BUILDING
 from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
 from rvbuild.session.session import Session, may_run_rules, open_session
-from rvbuild.session.status import ArtifactStatus, Explanation, explanations, statuses
+from rvbuild.session.status import Explanation, explanations, statuses
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader

@@ -162,10 +162,10 @@ def _of_bounds(value: Any, bounds: Sequence[object], key: tuple[str | int, ...])
                 fits, expected = value < high, f"{number} below {high:g}"
             case annotated_types.Le(le=high):
                 fits, expected = value <= high, f"{number} of at most {high:g}"
-            case annotated_types.Len(min_length=least, max_length=most) if len(value) < least or most is None:
-                fits, expected = len(value) >= least, f"a list of at least {least}"
+            case annotated_types.Len(min_length=least) if len(value) < least:
+                fits, expected = False, f"a list of at least {least}"
             case annotated_types.Len(max_length=most):
-                fits, expected = len(value) <= most, f"a list of at most {most}"
+                fits, expected = most is None or len(value) <= most, f"a list of at most {most}"
             case _:
                 raise TypeError(f"settings have no bounds like {bound}")
         if not fits:
@@ -184,7 +184,8 @@ def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]]:
     given = dict(zip(getattr(table, "__parameters__", ()), typing.get_args(kind), strict=True))
     fields = {}
     for name, field in typing_extensions.get_type_hints(table, include_extras=True).items():
-        is_required = typing.get_origin(field) is not NotRequired
+        form: Any = typing.get_origin(field)
+        is_required = form is not NotRequired
         content = field if is_required else typing.get_args(field)[0]
         fields[name] = (given[content] if isinstance(content, TypeVar) else content, is_required)
     return fields

@@ -14,10 +14,11 @@ from rvbuild.errors import ProjectError, RvbuildError, UsageError
 from rvbuild.language.user_code import forget_modules
 from rvbuild.project.model import Project, Scene
 from rvbuild.rules import common
+from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
 from rvbuild.session.session import may_run_rules, open_session
-from rvbuild.session.status import ArtifactStatus, statuses
+from rvbuild.session.status import statuses
 
 
 @dataclass(frozen=True)

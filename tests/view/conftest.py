@@ -18,7 +18,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.write.rasters import ClassRasterWriter
 from rvbuild.project.load import load
 from rvbuild.rules import common
-from rvbuild.session.status import ArtifactStatus
+from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.tasks.classification.cells import no_cells, write_cells
 from rvbuild.tasks.detection.boxes import Detections, write_detections
 from rvbuild.view.looking import Seen

@@ -14,7 +14,7 @@ from rvbuild.engine.plan.decide import State
 from rvbuild.engine.store import inside
 from rvbuild.errors import StoreError, counted
 from rvbuild.rules.common import name
-from rvbuild.session.status import ArtifactStatus
+from rvbuild.session.artifact_status import ArtifactStatus
 
 _MOST_BYTES = 256 << 20
 
