@@ -43,7 +43,7 @@ __all__ = [
 
 _PLACES = {
     "ArtifactResult": "rvbuild.api.runs",
-    "ArtifactStatus": "rvbuild.session.artifact_status",
+    "ArtifactStatus": "rvbuild.engine.plan.artifact_status",
     "Backend": "rvbuild.learn.backend",
     "BuildError": "rvbuild.api.runs",
     "Cause": "rvbuild.session.status",
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from rvbuild.api.project import open_project as open
     from rvbuild.api.runs import ArtifactResult, BuildError, Run
     from rvbuild.api.scene import Pixels, Scene
+    from rvbuild.engine.plan.artifact_status import ArtifactStatus
     from rvbuild.engine.plan.decide import State
     from rvbuild.engine.run.outcome import Did
     from rvbuild.errors import DataError, ModelError, ProjectError, RvbuildError, StageError, UsageError
@@ -93,7 +94,6 @@ if TYPE_CHECKING:
     from rvbuild.learn.backend import Backend, ChipArrays, ModelSpec
     from rvbuild.learn.fit import Fitted, fit
     from rvbuild.project.model import ClassDef
-    from rvbuild.session.artifact_status import ArtifactStatus
     from rvbuild.session.status import Cause, Explanation, Stored
 
 

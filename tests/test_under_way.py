@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
-from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.remarks.under_way import sentences, under_way
 
 LIVE, SHOWN = "cache/p/live/log.jsonl", "cache/p/train/log.jsonl"

@@ -17,13 +17,13 @@ from rvbuild.api.evaluation import Evaluation, read_evaluation
 from rvbuild.api.runs import BuildError, Reports, Run, remark, run_of
 from rvbuild.api.scene import Scene
 from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.inputs import paths_of, settings_of
 from rvbuild.errors import UsageError, nearest
 from rvbuild.project.model import ClassDef
 from rvbuild.project.model import Project as LoadedProject
 from rvbuild.rules import common
-from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.build import Order, planned
 from rvbuild.session.names import BUILDING
 from rvbuild.session.process_context import process_context

@@ -8,8 +8,8 @@ from typing import Any
 
 from rvbuild.cli.report import duration
 from rvbuild.cli.terminal import echo, styled
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
-from rvbuild.session.artifact_status import ArtifactStatus
 
 COLOURS = {
     State.FRESH: "green",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.keys.packages import versions
 from rvbuild.engine.plan import explain
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
-from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.session import Session
 
 

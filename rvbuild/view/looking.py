@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import ProjectError, RvbuildError, UsageError
 from rvbuild.language.user_code import forget_modules
 from rvbuild.project.model import Project, Scene
 from rvbuild.rules import common
-from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
 from rvbuild.session.session import may_run_rules, open_session

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from rvbuild.cli import report
 from rvbuild.cli.rows import document, print_rows, summary_line
 from rvbuild.cli.terminal import echo, styled
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.failures import write_tracebacks
 from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import UsageError, counted
 from rvbuild.process import variables
-from rvbuild.session.artifact_status import ArtifactStatus
 from rvbuild.session.predicting.predict import Order, Prepared, prepared
 from rvbuild.stages.bundle.hub.folder import as_bundle
 from rvbuild.stages.names import AnyTestTime, Engine
