@@ -13,12 +13,12 @@ import rasterio
 from affine import Affine
 from starlette.types import ASGIApp
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.write.rasters import ClassRasterWriter
 from rvbuild.project.load import load
 from rvbuild.rules import common
-from rvbuild.session.status import ArtifactStatus
 from rvbuild.tasks.classification.cells import no_cells, write_cells
 from rvbuild.tasks.detection.boxes import Detections, write_detections
 from rvbuild.view.looking import Seen
