@@ -14,6 +14,7 @@ from rvbuild.engine.store.fingerprint import Fingerprints
 from rvbuild.engine.store.leases import OwnLease
 from rvbuild.engine.store.ownership import Standing
 from rvbuild.engine.store.state import State
+from rvbuild.engine.store.state_file import bring, state_file
 from rvbuild.engine.store.store import Store
 from rvbuild.errors import StoreError
 from rvbuild.files.signing import user_key
@@ -50,7 +51,9 @@ class Workspace:
             with ownership.claiming(self.cache) as standing:
                 if standing in (Standing.COPIED, Standing.STRANGE):
                     self._set_aside(standing, notify)
-                self.state = State(self.cache / "state.db", notify)
+                database = state_file(self.cache)
+                bring(self.cache, database)
+                self.state = State(database, notify)
                 if standing is Standing.COPIED:
                     ownership.keep_signed(self.state, self.store)
             (self.cache / "tmp").mkdir(exist_ok=True)

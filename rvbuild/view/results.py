@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild import tasks
+from rvbuild.engine.cluster.running import hosts_of
 from rvbuild.errors import UsageError
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
 from rvbuild.project.model import Project
@@ -25,6 +26,7 @@ def project_json(seen: Seen) -> dict[str, Any]:
     shared: dict[str, Any] = {"problems": list(seen.problems), "notes": list(seen.notes), "loaded": project is not None}
     if project is None:
         return shared
+    hosts = hosts_json(seen)
     artifacts = [
         {
             "label": status.label,
@@ -34,6 +36,7 @@ def project_json(seen: Seen) -> dict[str, Any]:
             "state": status.state.value,
             "reasons": list(status.reasons),
             "seconds": status.seconds,
+            "host": hosts.get(status.label),
         }
         for status in seen.states
     ]
@@ -56,6 +59,15 @@ def project_json(seen: Seen) -> dict[str, Any]:
         "artifacts": artifacts,
         **thresholds,
     }
+
+
+def hosts_json(seen: Seen) -> dict[str, str]:
+    """Return the label of each artifact that a host of a cluster builds now -> the name of the host."""
+    if seen.project is None:
+        return {}
+    hosts = hosts_of(seen.project.workspace / "cache")
+    names = {status.label: common.name(status.stage, status.project, status.scene) for status in seen.states}
+    return {label: hosts[name] for label, name in names.items() if name in hosts}
 
 
 def evaluation_json(seen: Seen, of: str = "prediction") -> dict[str, Any]:

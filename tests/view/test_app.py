@@ -7,11 +7,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
+from rvbuild.engine.cluster import running
+from rvbuild.engine.cluster.beacon import lit
 from rvbuild.view.looking import Looking
 from rvbuild.view.web.app import STATIC, View
 from tests.api.conftest import write_labels
@@ -74,6 +77,29 @@ def test_the_curves_of_a_training_that_runs_grow(page: Page) -> None:
     page.told.clear()
     page.view.watcher.check()
     assert page.told == []
+
+
+def test_the_hosts_that_build_artifacts_are_told(page: Page) -> None:
+    logs = page.looking.path.parent.parent / "cache/log" / running.FOLDER
+
+    def hosts() -> dict[str, str | None]:
+        artifacts: Any = page.get("/api/project")["artifacts"]
+        return {one["label"]: one["host"] for one in artifacts if one["host"] is not None}
+
+    with lit("rvbuild-1", {"workspace": logs}):
+        board = running.Board(logs, "rvbuild-1")
+        board.begun("chip:p:a", "node7")
+        board.begun("train:p", "node8")
+        board.begun("chip:other:a", "node9")  # of another project
+        board._write()
+        page.view.watcher.check()
+        assert page.told == ["hosts"]  # nothing is planned anew
+        assert hosts() == {"chip:a": "node7", "train": "node8"}
+        page.view.watcher.check()
+        assert page.told == ["hosts"]
+        board.close()
+    page.view.watcher.check()
+    assert page.told == ["hosts", "hosts"] and hosts() == {}
 
 
 def test_what_is_wrong_is_a_message(page: Page) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from rvbuild.engine.cluster import running
+from rvbuild.engine.cluster.beacon import lit
 from tests.api.conftest import built, templates, write_labels
 
 from .browsing import Show, browser, show, wait_for_color
@@ -99,6 +101,13 @@ def test_from_nothing_to_an_evaluation_with_the_build_button(
             file.write(json.dumps({"epoch": epoch, **line}) + "\n")
         expect(page.locator("#training")).to_contain_text(f"Not finished: epoch {epoch} ended at")
     expect(page.locator("#training svg.chart")).to_have_count(2)
+    # A host of a cluster builds something for a terminal.
+    page.keyboard.press("b")
+    logs = root / "cache/log" / running.FOLDER
+    with lit("rvbuild-1", {"workspace": logs}):
+        (logs / "rvbuild-1.json").write_text(json.dumps({"analyze:p": "node7"}))
+        expect(page.locator("#build")).to_contain_text("analyze on node7: runs")
+    expect(page.locator("#build")).not_to_contain_text("node7")
     page.locator("#build-button").click()
     expect(page.locator("#build-button")).to_have_text("Stop")
     expect(page.locator("#state-text")).to_have_text("up to date")

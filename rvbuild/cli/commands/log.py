@@ -13,6 +13,7 @@ from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.history.compare import Comparer, Comparison
 from rvbuild.engine.history.versions import Name, numbered
 from rvbuild.engine.store.state import Entry
+from rvbuild.engine.store.state_file import state_file
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import UsageError, counted, nearest
 from rvbuild.session.history import build_of, metrics, version_of
@@ -38,7 +39,7 @@ def log(words: Sequence[str], count: int, as_json: bool) -> int:
     projects = load_all([Path(p) for p in paths], ()) if paths else []
     root = projects[0].workspace if projects else Path.cwd()
     entries: list[tuple[Entry, int | None]] = []
-    if (root / "cache" / "state.db").exists():
+    if state_file(root / "cache").exists():
         workspace = Workspace(root, _notify)
         try:
             entries = list(numbered(workspace.state.log()))

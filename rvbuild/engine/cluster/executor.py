@@ -7,24 +7,28 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rvbuild.cores import THREADS_VARIABLE, thread_count
 from rvbuild.engine.cluster import connect, running
+from rvbuild.engine.cluster.asking import asked
 from rvbuild.engine.cluster.beacon import lit
+from rvbuild.engine.cluster.link import Link
 from rvbuild.engine.cluster.offers import Offers
 from rvbuild.engine.cluster.task import Task
 from rvbuild.engine.cluster.together import RETRIES, Together
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.run.worker import Failed, Job
 from rvbuild.engine.run.workers import Interrupted, error_of
-from rvbuild.errors import StageError
+from rvbuild.errors import RvbuildError, StageError
 from rvbuild.progress import Progress, receive
 
 _LOOK_EVERY_S = 5.0
+#: How long Dask may take to bring a result, which is computed again if its worker is lost.
+_RESULT_S = 3600.0
 #: Artifacts that are given to a cluster at least, which may grow while it works.
 _AT_LEAST = 32
 
@@ -69,22 +73,19 @@ class Cluster:
         self._folders = {"workspace": self._logs, "store": store / "locks"}
         self._preload = tuple(preload)
         self._most = most
-        self.offers: Offers
-        """What workers offer, once this is connected."""
-        self.is_fixed = connect.workers_here(address) > 0
-        """Whether no other workers will join."""
-        self.note = note
+        self._note = note
         self._name = f"rvbuild-{uuid.uuid4().hex}"
         self._closing = contextlib.ExitStack()
         self._connecting = threading.Lock()
-        self._client: Any = None
         self._error: BaseException | None = None  # of the attempt to connect
         self._tasks: dict[str, Task] = {}
         self._futures: dict[str, Any] = {}
-        self.stopped = threading.Event()
+        self._stopped = threading.Event()
+        self.link = Link(address, self._name, note, self._stopped, self._wake)
+        self.offers = Offers(self.link.offers, self._name)
         self.board = running.Board(self._logs, self._name)
-        self._looking = threading.Lock()
-        self._placed: tuple[float, set[str]] = (0.0, set())  # tasks that workers have
+        self.is_fixed = connect.workers_here(address) > 0
+        """Whether no other workers will join."""
 
     def at_once(self) -> int:
         """Return twice the number of jobs that the workers run at once, so that each finds the next one there."""
@@ -106,7 +107,7 @@ class Cluster:
         if lacking and self.is_fixed:
             raise StageError(f"no worker of {self._address} can build\n  " + "\n  ".join(lacking))
         for text in lacking:
-            self.note(f"warning: no worker can build {text}: it will wait for one that joins")
+            self._note(f"warning: no worker can build {text}: it will wait for one that joins")
 
     def prepare(self) -> None:
         """Connect in the background."""
@@ -125,78 +126,80 @@ class Cluster:
         RvbuildError
             An error for users from the function, the death of its process, or the loss of worker after worker.
         """
-        client = self._connect()
+        self._connect()
         if job.code is not None:  # variables that are in the key
             job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
         if job.demand.processes > 1:
-            return Together(self, client, job, progress).run()
-        task = Task(job, progress, self.offers.needs(job.resource, job.demand))
-        while _is_lost(result := self._run(client, task)):
+            with self._telling_loss(job):
+                return Together(self, job, progress).run()
+        task = Task(job, progress)
+        while _is_lost(result := self._run(task)):
             if len(task.hosts) > RETRIES:
                 raise StageError(_lost_text(task))
-            task.needs = self.offers.needs(job.resource, job.demand)
         if isinstance(result, Failed):
             raise error_of(result)
         return result
 
     def interrupt(self) -> None:
         """Cancel all jobs, whose processes are killed."""
-        self.stopped.set()
-        futures = list(self._futures.values())
-        if self._client is not None and futures:
-            with contextlib.suppress(Exception):
-                self._client.cancel(futures, force=True)
-        for task in list(self._tasks.values()):
-            task.done.set()
+        self._stopped.set()
+        if futures := list(self._futures.values()):
+            self.link.at_last("cancel", futures, force=True)
+        self._wake()
 
     def close(self) -> None:
         """End the session on all workers, and the connection."""
-        self.stopped.set()
+        self._stopped.set()
         with self._connecting:
-            if self._client is not None:
-                with contextlib.suppress(Exception):
-                    self._client.unregister_worker_plugin(self._name)
-            self._client = None
+            self.link.at_last("unregister_worker_plugin", self._name)
+            self.link.client = None
             self._closing.close()
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
     def _connect(self) -> Any:
         with self._connecting:
-            if self._client is None:
-                if self.stopped.is_set():
+            if self.link.client is None:
+                if self._stopped.is_set():
                     raise Interrupted
                 if self._error is not None:
                     raise self._error
                 try:
-                    self._client = self._connected()
+                    self._begin()
                 except BaseException as error:
+                    self.link.client = None
                     self._error = error
                     self._closing.close()
                     raise
-            return self._client
+            return self.link.client
 
-    def _connected(self) -> Any:
+    def _begin(self) -> None:
+        """Connect, and start a node on each worker."""
         from rvbuild.engine.cluster.node import Node, Session, report
 
-        client = connect.connected(self._address, self._closing)
-        connect.wait_for_workers(client, self.note, self.stopped.is_set)
-        if self.stopped.is_set():
-            raise Interrupted
-        connect.require_same_versions(client)
+        link = self.link
+        link.client = connect.connected(self._address, self._closing)
+        link.wait_for_workers()
+        connect.require_same_versions(link.client, link.ask)
         beacon = self._closing.enter_context(lit(self._name, self._folders))
-        session = Session(self._name, self._environment, self._logs, self._preload, beacon, self.is_fixed)
-        client.register_plugin(Node(session), name=self._name)
-        self.offers = Offers(client, self._name)
-        reports = client.run(report, self._name, on_error="return")
-        refused = {f"{host} {problem}": None for host, problem in reports.values() if problem is not None}
-        if len(refused) and all(problem is not None for _, problem in reports.values()):
+        versions = connect.version_here()
+        link.register(
+            Node(Session(self._name, self._environment, self._logs, self._preload, beacon, self.is_fixed, versions))
+        )
+        reports = link.ask(link.client.run, report, self._name, on_error="return")
+        # A worker that was lost meanwhile has an error as its result.
+        problems = {result for result in reports.values() if isinstance(result, tuple)}
+        refused = [f"{host} {problem}" for host, problem in sorted(problems, key=str) if problem is not None]
+        if refused and len(refused) == len(problems):
             raise StageError("no worker of the cluster can build this:\n  " + "\n  ".join(refused))
         for text in refused:
-            self.note(f"warning: {text}; it gets no jobs")
-        client.subscribe_topic(self._name, self._receive)
+            self._note(f"warning: {text}; it gets no jobs")
+        link.client.subscribe_topic(self._name, self._receive)
         self._closing.callback(self.board.close)
-        return client
+
+    def _wake(self) -> None:
+        for task in list(self._tasks.values()):
+            task.done.set()
 
     def submit(self, task: Task, worker: str | None = None) -> Any:
         """Give a task to the cluster, or to one worker; return its future.
@@ -204,15 +207,16 @@ class Cluster:
         Raises
         ------
         Interrupted
-            The run is being stopped.
+            The session is over.
         """
         from rvbuild.engine.cluster.node import run_job
 
-        if self.stopped.is_set():
+        if self.link.is_over():
             raise Interrupted
         stage = task.job.function.partition(":")[0].rpartition(".")[2]
         key = task.key = f"{stage}-{uuid.uuid4().hex}"
         self._tasks[key] = task
+        task.needs = self.offers.needs(task.job.resource, task.job.demand)
         done, bound = task.done, {} if worker is None else {"workers": [worker], "allow_other_workers": False}
         future = self._connect().submit(
             run_job, self._name, task.job, key=key, pure=False, resources=task.needs, **bound
@@ -226,78 +230,84 @@ class Cluster:
         self._tasks.pop(task.key, None)
         future = self._futures.pop(task.key, None)
         if future is not None and not future.done():
-            with contextlib.suppress(Exception):
-                future.cancel(force=True)
+            self.link.at_last("cancel", [future], force=True)
 
-    def _run(self, client: Any, task: Task) -> Any:
+    def _run(self, task: Task) -> Any:
+        # A new event: the callback of a future that was cancelled before may still be to come.
+        task.done = threading.Event()
+        try:
+            with self._telling_loss(task.job):
+                return self._result(task, self.submit(task))
+        finally:
+            self._tasks.pop(task.key, None)
+            self._futures.pop(task.key, None)
+            self.board.ended(task.job.label)
+
+    @contextlib.contextmanager
+    def _telling_loss(self, job: Job) -> Iterator[None]:
+        """Turn what follows from the loss of the scheduler into the error that tells of it."""
+        try:
+            yield
+        except RvbuildError:
+            raise
+        except (Interrupted, Exception):
+            client = self.link.client
+            if client is not None and client.status == "running" and not self.link.is_over():
+                raise
+            # A question while a run is planned has nobody else who tells what has happened.
+            raise self.link.down(again=job.making is None) from None
+
+    def _result(self, task: Task, future: Any) -> Any:
+        """Wait for the result of a task: that of its job, or `Lost`, after which it has to be given again."""
         from distributed import KilledWorker
 
         from rvbuild.engine.cluster.node import Lost
 
-        # A new event: the callback of a future that was cancelled before may still be to come.
-        task.done = threading.Event()
+        is_stuck = self._wait(task, future)
+        if task.is_refused or is_stuck:
+            self.link.at_last("cancel", [future])
+        if task.is_refused:
+            raise StageError(_lost_text(task))
+        if is_stuck:
+            return Lost()
+        if self.link.is_over():
+            raise Interrupted
+        if future.status in ("cancelled", "lost"):
+            raise self.link.down(again=task.job.making is None)
         try:
-            future = self.submit(task)
-            is_stuck = self._wait(task)
-            if self.stopped.is_set():
-                raise Interrupted
-            if task.is_refused:
-                future.cancel()
-                raise StageError(_lost_text(task))
-            if is_stuck:
-                future.cancel()
-                return Lost()
-            try:
-                return future.result()
-            except KilledWorker:
-                raise StageError(_lost_text(task)) from None
-            except Exception as error:
-                if self.stopped.is_set():
-                    raise Interrupted from None
-                if future.status in ("cancelled", "lost"):
-                    raise self.disconnected() from None
-                if isinstance(error, KeyError) and self._name in str(error):  # a worker that has just joined
-                    return Lost()
+            return asked(future.result, stopped=self.link.is_over, within_s=_RESULT_S)
+        except KilledWorker:
+            raise StageError(_lost_text(task)) from None
+        except KeyError as error:  # a worker whose session has just ended
+            if self._name not in str(error):
                 raise
-        finally:
-            self.withdraw(task)
-            self.board.ended(task.job.label)
+            time.sleep(1)
+            return Lost()
 
-    def disconnected(self) -> StageError:
-        """Return the error that the scheduler does not answer any more."""
-        return StageError(f"{self._address}: the connection to the scheduler of the cluster was lost; run again")
-
-    def _wait(self, task: Task) -> bool:
+    def _wait(self, task: Task, future: Any) -> bool:
         """Wait for the end of a task; return whether it has to be given to the cluster again.
 
         Dask looks for a worker when one joins, but not when that offers something a moment later.
         """
         noted = False
         while not task.done.wait(_LOOK_EVERY_S):
-            if self._is_placed(task.key) or task.done.is_set():
+            if future.done() or self.link.is_over():
+                break
+            if self.link.has(task.key) or task.done.is_set():
                 noted = False
             elif self.offers.having(task.needs) or len(task.hosts) > RETRIES:
                 return True
             elif not noted:
                 noted = True
                 wanted = self.offers.text(task.needs)
-                self.note(f"{task.job.label}: no worker has what it needs ({wanted}): waiting for one …")
+                self._note(f"{task.job.label}: no worker has what it needs ({wanted}): waiting for one …")
         return False
-
-    def _is_placed(self, key: str) -> bool:
-        """Tell whether a worker has the task, as known since a few seconds at most."""
-        with self._looking:
-            at, placed = self._placed
-            if time.monotonic() - at > _LOOK_EVERY_S / 2:
-                placed = {key for keys in self._client.processing().values() for key in keys}
-                self._placed = time.monotonic(), placed
-        return key in placed
 
     def _receive(self, event: tuple[float, Any]) -> None:
         """Pass on an event of a node."""
         key, kind, value = event[1]
         if kind == "refused":
-            self.note(f"warning: {value}; it gets no jobs")
+            self._note(f"warning: {value}; it gets no jobs")
             return
         task = self._tasks.get(key)
         if task is None:

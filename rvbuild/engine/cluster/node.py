@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,9 +25,10 @@ from typing import Any, cast
 from distributed import Worker, WorkerPlugin, get_worker
 
 from rvbuild.engine.cluster.beacon import Beacon
+from rvbuild.engine.cluster.connect import other_version, version_here
 from rvbuild.engine.cluster.host import Host
 from rvbuild.engine.run.machine import Machine, card_count
-from rvbuild.engine.run.worker import Failed, Job
+from rvbuild.engine.run.worker import Failed, Job, plain
 from rvbuild.files.budget import memory_bytes
 from rvbuild.process import variables
 
@@ -34,6 +36,8 @@ from rvbuild.process import variables
 MEMORY, COMPUTE, TORCH, GPU = "rvbuild.memory", "rvbuild.compute", "rvbuild.torch", "rvbuild.gpu"
 _LOOK_EVERY_S = 1.0
 _REPORT_EVERY_S = 0.3
+_CANCEL_EVERY_S = 0.05
+_ERRORS_OF_HOSTS = ("WorkerDiedError", "StageError", "StoreError")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Session:
     beacon : Beacon
     is_local : bool
         Whether all workers run on the driver's machine, which then share its GPUs: worker 0 gets GPU 0 and so on.
+    versions : tuple of str
+        Those of the driver that workers must have; see `version_here`.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Session:
     preload: tuple[str, ...]
     beacon: Beacon
     is_local: bool
+    versions: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -77,25 +84,34 @@ class Node(WorkerPlugin):
         self.problem: str | None = None
 
     async def setup(self, worker: Worker) -> None:
-        """Accept jobs, if the worker shares the driver's directories and locks."""
+        """Accept jobs, if the worker has the driver's code and shares its directories and locks."""
         self._worker = worker
         self._host: Host | None = None
         self._starting = threading.Lock()
-        self._running: dict[str, int] = {}
+        self._running: dict[str, int | None] = {}  # key of a task -> number of its job in the host, once it has one
         self._is_closing = False
+        try:
+            await self._set_up(worker)
+        except Exception as error:  # Dask would only log it, and call this node anyway
+            self.problem = f"cannot take part ({type(error).__name__}: {error})"
+        if self.problem is not None and not self.session.beacon.is_out():
+            worker.log_event(self.name, ["", "refused", f"{socket.gethostname()} {self.problem}"])
+
+    async def _set_up(self, worker: Worker) -> None:
         first = worker.name if isinstance(worker.name, int) else 0
         count = card_count()
         self._cards = (
             [first] if self.session.is_local and first < count else range(0 if self.session.is_local else count)
         )
         self._machine = Machine(sys.maxsize, None, len(self._cards))
-        self.problem = await asyncio.to_thread(self.session.beacon.problem)
+        self.problem = await asyncio.to_thread(self._found_problem)
         if self.problem is not None:
-            if not self.session.beacon.is_out():
-                worker.log_event(self.name, ["", "refused", f"{socket.gethostname()} {self.problem}"])
             return
         await worker.set_resources(**self._offer())
         self._watch = asyncio.create_task(self._watch_driver())
+
+    def _found_problem(self) -> str | None:
+        return other_version(*version_here(), self.session.versions) or self.session.beacon.problem()
 
     async def teardown(self, worker: Worker) -> None:
         """Kill what runs."""
@@ -109,10 +125,17 @@ class Node(WorkerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
         """Kill the job of a task that nobody wants any more."""
-        if finish in ("cancelled", "released", "forgotten") and (number := self._running.get(str(key))) is not None:
-            host = self._host
-            if host is not None:
-                threading.Thread(target=host.cancel, args=(number,), daemon=True).start()
+        if finish in ("cancelled", "released", "forgotten") and str(key) in self._running:
+            threading.Thread(target=self._cancel, args=(str(key),), daemon=True).start()
+
+    def _cancel(self, key: str) -> None:
+        """Kill a job, which may just be starting."""
+        while key in self._running:
+            number, host = self._running[key], self._host
+            if number is not None and host is not None:
+                host.cancel(number)
+                return
+            time.sleep(_CANCEL_EVERY_S)
 
     def run(self, job: Job) -> Any:
         """Run `job` in a thread of the worker; return its result, a `Failed`, or `Lost`."""
@@ -120,17 +143,23 @@ class Node(WorkerPlugin):
         telling = _Telling(self._worker, self.name, key)
         telling("begun", socket.gethostname())
         making = job.making
-        if making is not None:  # what is left of a lost attempt cannot get into the result of this one
-            folder = job.kwargs["outputs"] / uuid.uuid4().hex
-            folder.mkdir()
-            job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
+        self._running[key] = None
         try:
+            if making is not None:  # what is left of a lost attempt cannot get into the result of this one
+                folder = job.kwargs["outputs"] / uuid.uuid4().hex
+                folder.mkdir()
+                job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
             with self._machine.taking(job.demand, lambda: self._is_closing) as share:
                 cards = tuple(self._cards[card] for card in share.cards if card < len(self._cards))
                 job = replace(job, environment={**job.environment, **replace(share, cards=cards).environment()})
                 result = self._started().run(job, lambda number: self._running.update({key: number}), telling)
         except EOFError:
             return Lost() if self._is_closing else self._died()
+        except OSError as error:  # of the attempt's directory, or of starting the host: a full disk, for example
+            if self._is_closing:
+                return Lost()
+            text = f"on {socket.gethostname()}: {plain(error, self.session.logs)}"
+            return Failed(None, text, traceback.format_exc())
         finally:
             self._running.pop(key, None)
             telling.flush()
@@ -139,8 +168,9 @@ class Node(WorkerPlugin):
         return result
 
     def _with_host(self, failed: Failed) -> str:
-        died = failed.kind is not None and failed.kind.endswith(":WorkerDiedError")
-        return f"on {socket.gethostname()}: {failed.message}" if died or failed.kind is None else failed.message
+        """Return a message that names the host, unless it is about the data, which are the same everywhere."""
+        is_here = failed.kind is None or failed.kind.rpartition(":")[2] in _ERRORS_OF_HOSTS
+        return f"on {socket.gethostname()}: {failed.message}" if is_here else failed.message
 
     def _died(self) -> Failed:
         """Return the failure of a job whose host has ended; there will be another for the next job."""
@@ -177,6 +207,8 @@ class Node(WorkerPlugin):
                 await asyncio.to_thread(self._close)
                 with contextlib.suppress(Exception):
                     await self._worker.set_resources(**{self.name: 0})
+                with contextlib.suppress(Exception):  # the first of all nodes; this ends `teardown` and so this task
+                    await self._worker.scheduler.unregister_worker_plugin(name=self.name)
                 return
 
     def _offer(self) -> dict[str, float]:
@@ -226,4 +258,4 @@ def run_job(session: str, job: Job) -> Any:
 def report(session: str, dask_worker: Worker) -> tuple[str, str | None]:
     """Return the host of a worker, and why it takes no jobs of the session; None if it does."""
     node = cast("Node | None", dask_worker.plugins.get(session))
-    return socket.gethostname(), "has no rvbuild that can be used" if node is None else node.problem
+    return socket.gethostname(), "has not started its part of the session" if node is None else node.problem

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
 
-from rvbuild.engine.cluster.connect import resources
 from rvbuild.engine.keys.artifact import Artifact, Demand
 
 _SHOWN = 4
@@ -23,25 +19,14 @@ class Offers:
 
     Parameters
     ----------
-    client
-        A client of Dask.
+    look
+        Returns the offer of each worker by its address, as known since so many seconds at most.
     session
         The name of the session, which is a resource of these workers as well.
     """
 
-    def __init__(self, client: Any, session: str) -> None:
-        self._client, self._session = client, session
-        self._looking = threading.Lock()
-        self._at, self._offers = 0.0, dict[str, Offer]()
-
-    def now(self, since_s: float = 0) -> dict[str, Offer]:
-        """Return the offer of each worker by its address, as known since so many seconds at most."""
-        with self._looking:
-            if not self._at or time.monotonic() - self._at > since_s:
-                every = resources(self._client)
-                self._offers = {address: offer for address, offer in every.items() if offer.get(self._session)}
-                self._at = time.monotonic()
-            return self._offers
+    def __init__(self, look: Callable[[float], Mapping[str, Offer]], session: str) -> None:
+        self.now, self._session = look, session
 
     def jobs(self) -> int:
         """Return how many jobs all workers together take at once."""
@@ -77,12 +62,12 @@ class Offers:
         """Return how many jobs with these needs each worker could have at once, by its address."""
         return {
             address: min(int(offer.get(name, 0) // amount) for name, amount in needs.items())
-            for address, offer in self.now().items()
+            for address, offer in self.now(0).items()
         }
 
     def lacking(self, artifacts: Iterable[Artifact]) -> list[str]:
         """Return what no worker has, each with the artifacts that need it."""
-        if not self.now():
+        if not self.now(0):
             return []  # nobody has joined
         labels: dict[tuple[str, Demand], list[str]] = {}
         for artifact in artifacts:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from rvbuild.engine.cluster.link import Link
 from rvbuild.engine.cluster.offers import Offers
 from rvbuild.engine.cluster.running import Board
 from rvbuild.engine.run.worker import Job
-from rvbuild.errors import StageError
 from rvbuild.progress import Progress
 
 
@@ -20,7 +20,7 @@ class Task:
 
     job: Job
     progress: Progress
-    needs: Mapping[str, float]
+    needs: Mapping[str, float] = field(default_factory=dict)
     key: str = ""
     """Of the task of Dask; a new one each time that it is submitted."""
     hosts: list[str] = field(default_factory=list)
@@ -33,18 +33,14 @@ class Task:
 class Submits(Protocol):
     """Gives tasks to a cluster: its executor."""
 
+    link: Link
     offers: Offers
     board: Board
     is_fixed: bool
     """Whether no other workers will join."""
-    stopped: threading.Event
-    """Set when the run is being stopped."""
 
     def submit(self, task: Task, worker: str | None = None) -> Any:
         """Give a task to the cluster, or to one worker; return its future."""
 
     def withdraw(self, task: Task) -> None:
         """Forget a task that has ended, or that is no longer wanted."""
-
-    def disconnected(self) -> StageError:
-        """Return the error that the scheduler does not answer any more."""

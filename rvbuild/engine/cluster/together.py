@@ -22,7 +22,7 @@ from rvbuild.cores import Part
 from rvbuild.engine.cluster.task import Submits, Task
 from rvbuild.engine.run.made import Made
 from rvbuild.engine.run.worker import Failed, Job
-from rvbuild.engine.run.workers import Interrupted, error_of
+from rvbuild.engine.run.workers import error_of
 from rvbuild.errors import PeerLostError, StageError, WorkerDiedError, of_kind
 from rvbuild.progress import Progress, Silent
 
@@ -45,16 +45,16 @@ class Together:
 
     Parameters
     ----------
-    cluster, client
-        The executor, and its connection.
+    cluster
+        The executor, which is connected.
     job
         Its demand says how many processes it may have.
     progress
         Receives the progress of the first process.
     """
 
-    def __init__(self, cluster: Submits, client: Any, job: Job, progress: Progress) -> None:
-        self._cluster, self._client, self._job, self._progress = cluster, client, job, progress
+    def __init__(self, cluster: Submits, job: Job, progress: Progress) -> None:
+        self._cluster, self._link, self._job, self._progress = cluster, cluster.link, job, progress
         self._single = replace(job, demand=replace(job.demand, processes=1))
         self._died: Counter[str] = Counter()  # processes, by worker: there they have too little memory
         self._gone: list[str] = []  # workers, in the last attempt
@@ -81,7 +81,7 @@ class Together:
                 self._progress.note(f"{count} instead of {self._job.demand.processes}: workers have no more slots")
             results = self._attempt(places)
             if results is None:  # others have the slots
-                self._pause(random.uniform(1, 10))
+                self._link.pause(random.uniform(1, 10))
                 continue
             if (result := self._result(places, results)) is not None:
                 return result
@@ -105,8 +105,8 @@ class Together:
                 break
             if is_last and self._died and not wanted:
                 self._died.clear()  # there is no other worker
-            self._pause(_LOOK_EVERY_S)
-        busy = {address: len(keys) for address, keys in self._client.processing().items()}
+            self._link.pause(_LOOK_EVERY_S)
+        busy = {address: len(keys) for address, keys in self._link.ask_scheduler(self._link.client.processing).items()}
         free = {address: max(0, count - busy.get(address, 0)) for address, count in slots.items()}
         if sum(free.values()) < wanted:
             free = slots
@@ -120,7 +120,7 @@ class Together:
 
         A result is that of the function, a `Failed`, a `Lost`, an exception of Dask, or None if it was ended.
         """
-        ports = self._client.run(free_port, workers=[places[0]], on_error="return")
+        ports = self._link.ask(self._link.client.run, free_port, workers=[places[0]], on_error="return")
         if not isinstance(port := ports.get(places[0]), int):
             return [ConnectionError(f"{places[0]} does not answer")] + [None] * (len(places) - 1)
         self._gone = []
@@ -158,13 +158,12 @@ class Together:
         if part.rank and job.making is not None:
             job = replace(job, making=replace(job.making, lock=None))
         progress = Silent() if part.rank else self._progress
-        needs = self._cluster.offers.needs(job.resource, job.demand)
-        return Task(job, progress, needs, done=changed)
+        return Task(job, progress, done=changed)
 
     @contextlib.contextmanager
     def _gathering(self) -> Iterator[None]:
         while not _gathering.acquire(timeout=_LOOK_EVERY_S):
-            self._pause(0)
+            self._link.pause(0)
         try:
             yield
         finally:
@@ -177,18 +176,14 @@ class Together:
             return True
         self._gone = [place for place in dict.fromkeys(places) if place not in self._cluster.offers.now(_LOOK_EVERY_S)]
         if self._gone:  # seen twice, as it is all that tells of a loss while processes wait for others
-            self._pause(_LOOK_EVERY_S)
-            self._gone = [place for place in self._gone if place not in self._cluster.offers.now()]
+            self._link.pause(_LOOK_EVERY_S)
+            self._gone = [place for place in self._gone if place not in self._cluster.offers.now(0)]
         return bool(self._gone)
 
     def _wait(self, changed: threading.Event) -> None:
         changed.wait(_LOOK_EVERY_S)
         changed.clear()
-        self._pause(0)
-
-    def _pause(self, seconds: float) -> None:
-        if self._cluster.stopped.wait(seconds):
-            raise Interrupted
+        self._link.pause(0)
 
     def _result(self, places: Sequence[str], results: Sequence[Any]) -> Any:
         """Return the result of the job, or None if it has to be started again.
@@ -206,8 +201,6 @@ class Together:
             if isinstance(result, Failed) and not _is_of(result, WorkerDiedError, PeerLostError):
                 raise error_of(result)
         if any(result is None or _is_bad(result) for result in results):
-            if self._client.status != "running":
-                raise self._cluster.disconnected()
             return None
         if made:
             return replace(results[0], host=", ".join(dict.fromkeys(one.host for one in made)))
@@ -215,7 +208,7 @@ class Together:
 
     def _reason(self, places: Sequence[str], results: Sequence[Any]) -> str:
         """Return why a job is started again; processes that died are counted."""
-        there = self._cluster.offers.now()
+        there = self._cluster.offers.now(0)
         if gone := [place for place in dict.fromkeys(places) if place in self._gone or place not in there]:
             return f"the worker on {', '.join(dict.fromkeys(map(_host, gone)))} was lost"
         for place, result in zip(places, results, strict=True):

@@ -11,6 +11,7 @@ from pathlib import Path
 from rvbuild.engine.store.action import Action
 from rvbuild.engine.store.leases import Lease, leases
 from rvbuild.engine.store.state import Record, records_of
+from rvbuild.engine.store.state_file import state_file
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import StoreError
@@ -125,7 +126,8 @@ def find_roots(workspace: Workspace, now: float | None = None) -> Roots:
     # The store may be inside the cache of another workspace, which has no lease for its own store.
     host = workspace.store.root.parent
     if workspace.store.root.name == "store" and host.name == "cache" and not host.samefile(workspace.cache):
-        theirs = records_of(host / "state.db") if (host / "state.db").exists() else {}
+        database = state_file(host)
+        theirs = records_of(database) if database.exists() else {}
         require_records(host.parent, theirs)
         all_records += theirs.values()
     ours = None if workspace.lease is None else workspace.lease.file

@@ -48,8 +48,12 @@ class Aoi:
     def intersects(self, window: Window) -> bool:
         """Tell whether the window's part inside the scene shares some area, not only an edge, with the area."""
         box = self._box(window)
+        if box is None:
+            return False
+        if shapely.covers(self._union, box):  # what most windows are, and quickly known
+            return True
         # Sharing only an edge touches, so that neighbours of the area do not count.
-        return box is not None and bool(shapely.intersects(self._union, box)) and not shapely.touches(self._union, box)
+        return bool(shapely.intersects(self._union, box)) and not shapely.touches(self._union, box)
 
     def contains_centre(self, window: Window) -> bool:
         """Tell whether the centre of the window's part inside the scene lies in the area, or on its border."""

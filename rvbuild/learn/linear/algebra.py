@@ -91,11 +91,15 @@ def solved(matrix: Reals, right: Reals) -> Reals:
     """
     count = matrix.shape[-1]
     # Columns beside the matrix are eliminated as its own are.
-    upper = _factored(np.concatenate([np.swapaxes(matrix, -1, -2), right], axis=-1))
+    upper = np.empty((*matrix.shape[:-1], count + right.shape[-1]))
+    upper[..., :count], upper[..., count:] = np.swapaxes(matrix, -1, -2), right
+    upper = _factored(upper)
     found = np.swapaxes(upper[..., count:], -1, -2).copy()
+    columns = np.ascontiguousarray(np.swapaxes(upper[..., :count], -1, -2))
     for step in reversed(range(count)):
-        found[..., step] /= upper[..., step, step, np.newaxis]
-        found[..., :step] -= found[..., step, np.newaxis] * upper[..., np.newaxis, :step, step]
+        value = found[..., step, np.newaxis]
+        value /= columns[..., np.newaxis, step, step, np.newaxis]
+        found[..., :step] -= value * columns[..., np.newaxis, step, :step]
     return np.ascontiguousarray(np.swapaxes(found, -1, -2))
 
 

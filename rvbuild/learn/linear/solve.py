@@ -27,9 +27,8 @@ STRONGEST, STRONG, WEAK = 0.5, 0.2, 0.002
 FEW_CELLS = 50
 """For each feature: with fewer, covariances are so uncertain that strong shrinkages alone are tried."""
 
-TOGETHER_BYTES = 1 << 20
+TOGETHER_BYTES = 3 << 19
 """Of the matrices that are decomposed at the same time: they should fit into the cache of a processor."""
-
 
 MOST_UNLABELLED = 8
 """Times as many pixels as are labelled: more count less, because what they are is a guess."""
@@ -153,7 +152,7 @@ def directions(moments: Sequence[Moments], shrinkages: Sequence[float]) -> Reals
         total = max(float(blocks.counts.sum()), 1.0)
         shares = blocks.counts / total
         center = (shares[:, np.newaxis] * blocks.means).sum(axis=0)
-        within = (shares[:, np.newaxis, np.newaxis] * blocks.covariances).sum(axis=0)
+        within = functools.reduce(np.add, map(np.multiply, shares, blocks.covariances))
         variances = np.diagonal(within).copy()
         # Features that never vary within a class would be trusted without limit.
         floor = max(float(variances.mean()), 1.0) * 1e-3

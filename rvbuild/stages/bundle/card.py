@@ -13,6 +13,9 @@ from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle.licence import licence
 from rvbuild.stages.bundle.settings import BundleStageSettings, PortableSettings
 
+BUNDLE_IN_CARD = "BUNDLE.zip"
+"""What commands in a card call the bundle that it is in."""
+
 
 def card(
     info: ModelInfo,
@@ -22,14 +25,15 @@ def card(
     parameters: int,
     *,
     onnx: bool = True,
-    place: str = "BUNDLE.zip",
+    two_files: bool = False,
+    place: str = BUNDLE_IN_CARD,
 ) -> str:
     """Return the card as Markdown.
 
     Parameters
     ----------
     info, settings
-        Of the bundle.
+        Of the bundle; without `onnx`, nothing is known of the training.
     stats
         The statistics of the training imagery.
     log
@@ -38,10 +42,12 @@ def card(
         The number of weights.
     onnx
         Whether there is a network for onnxruntime.
+    two_files
+        Whether the weights of that network have a file of their own.
     place
         What commands call the bundle.
     """
-    spec, about = SPECS[info.task], settings["onnx"]
+    spec, about = SPECS[info.task], settings.get("onnx")
     arguments = f" with `{json.dumps(dict(info.model_args), sort_keys=True)}`" if info.model_args else ""
     bands = counted(info.bands, "band")
     lines = [
@@ -65,7 +71,7 @@ def card(
         "",
         "## Data",
         "",
-        *(f"- {split} scenes: {count}" for split, count in about["splits"].items()),
+        *(f"- {split} scenes: {count}" for split, count in (about["splits"] if about else {}).items()),
         *_bands(stats),
         "",
         "## Training and metrics",
@@ -74,7 +80,7 @@ def card(
         "",
         "## Licence of the weights",
         "",
-        *licence(info, about["start"]),
+        *licence(info, about["start"] if about else "unknown"),
         "",
         "## Limits",
         "",
@@ -93,7 +99,14 @@ def card(
         f"rvbuild bundle --verify {place}",
         "```",
     ]
-    if onnx:
+    if two_files:
+        lines += [
+            "",
+            "`model.onnx` also runs in onnxruntime and OpenVINO, which read its weights from `model.onnx.data` in the "
+            "same directory. Programs that take a single file cannot load it. `model.stac.json` describes its input "
+            "and output.",
+        ]
+    elif onnx:
         lines += [
             "",
             "`model.onnx` also runs in QGIS Deepness, GeoDeep and onnxruntime; `model.stac.json` describes its input "
@@ -119,7 +132,10 @@ def _bands(stats: ImageFigures) -> Iterator[str]:
         yield f"| {number} | {band['mean']:.6g} | {band['std']:.6g} | {_number(band['min'])} | {_number(band['max'])} |"
 
 
-def _metrics(log: Sequence[Epoch], about: PortableSettings) -> Iterator[str]:
+def _metrics(log: Sequence[Epoch], about: PortableSettings | None) -> Iterator[str]:
+    if about is None:
+        yield "The bundle that this model is from does not tell."
+        return
     if not log:
         yield "The training has no log."
         return

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from rvbuild.engine.cluster.running import hosts_of
 from rvbuild.engine.keys.signature import Signature, signature
+from rvbuild.engine.store.state_file import state_file
 from rvbuild.errors import RvbuildError
 from rvbuild.files.address import is_url
 from rvbuild.rules import common
@@ -21,16 +23,23 @@ State = dict[str, Signature | None]
 class Watcher:
     """Looks at the files of a project in a thread of its own, and looks anew at the project when one has changed."""
 
-    def __init__(self, looking: Looking, changed: Callable[[], None], grown: Callable[[], None]) -> None:
-        self._looking, self._changed, self._grown = looking, changed, grown
+    def __init__(
+        self,
+        looking: Looking,
+        changed: Callable[[], None],
+        grown: Callable[[], None],
+        moved: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._looking, self._changed, self._grown, self._moved = looking, changed, grown, moved
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rvbuild-view-watch", daemon=True)
         self._before: State = {}
         self._live: State = {}
+        self._hosts: dict[str, str] = {}
 
     def start(self) -> None:
         """Begin; the project has been looked at."""
-        self._before, self._live = self._state(), self._growing()
+        self._before, self._live, self._hosts = self._state(), self._growing(), hosts_of(Path(self._cache()))
         self._thread.start()
 
     def stop(self) -> None:
@@ -42,8 +51,12 @@ class Watcher:
     def check(self) -> bool:
         """Look once; return whether something had changed, which was then looked at and told.
 
-        A log that grows is only told: it changes no state of an artifact.
+        A log that grows is only told: it changes no state of an artifact. Neither does the host that builds one.
         """
+        hosts = hosts_of(Path(self._cache()))
+        if hosts != self._hosts:
+            self._hosts = hosts
+            self._moved()
         live = self._growing()
         if live != self._live:
             self._live = live
@@ -66,8 +79,9 @@ class Watcher:
     def _unchanged(self, before: State) -> bool:
         """Tell whether the user's files are as they were before the project was looked at."""
         after, cache = self._state(), self._cache()
-        return {k: v for k, v in after.items() if not k.startswith(cache)} == {
-            k: v for k, v in before.items() if not k.startswith(cache) and k in after
+        ours = (cache, str(state_file(Path(cache))))
+        return {k: v for k, v in after.items() if not k.startswith(ours)} == {
+            k: v for k, v in before.items() if not k.startswith(ours) and k in after
         }
 
     def _run(self) -> None:
@@ -114,4 +128,5 @@ class Watcher:
 
 def _databases(cache: Path) -> list[Path]:
     """Return the files that every build writes to."""
-    return [cache / "state.db", cache / "state.db-wal"]
+    path = state_file(cache)
+    return [path, path.with_name(f"{path.name}-wal")]

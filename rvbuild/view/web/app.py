@@ -60,7 +60,12 @@ class View:
         self.tiles, self.memo = Memo(TILE_BYTES), Memo(MOST_RESULTS)
         self.build = Build(looking.path, looking.overrides, trust, looking.environment, self._tell)
         self.follower = Follower(self.build)
-        self.watcher = Watcher(looking, self._changed, lambda: self.events.tell("training", {}))
+        self.watcher = Watcher(
+            looking,
+            self._changed,
+            lambda: self.events.tell("training", {}),
+            lambda: self.events.tell("hosts", results.hosts_json(self.looking.seen)),
+        )
         self._drawing = asyncio.Semaphore(AT_ONCE)
         self.verdicts = Verdicts(lambda: review_folder(looking.seen), lambda: self.events.tell("suspects", {}))
 

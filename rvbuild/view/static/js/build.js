@@ -4,8 +4,13 @@ import { state } from "./state.js";
 
 const DUE = ["stale", "missing", "waiting", "restorable"];
 
-// What is known of an artifact now: a running build knows more than the last look.
+// What is known of an artifact now: a running build knows more than the last look. A host of a cluster may also build it for a terminal.
 function stateOf(artifact) {
+  const known = knownOf(artifact);
+  return artifact.host && known.state !== "failed" ? { ...known, state: "running", host: artifact.host } : known;
+}
+
+function knownOf(artifact) {
   const live = state.build.artifacts?.[artifact.label];
   if (state.build.running && live) return live.state === "running" ? { ...live, state: "running" } : { ...live, state: live.state === "built" || live.state === "restored" ? "fresh" : live.state };
   return { state: artifact.state, message: artifact.reasons.join("; ") };
@@ -72,7 +77,8 @@ function stageRow(stage, members) {
 function detail(one) {
   if (one.state === "running") {
     const bar = one.total ? element("progress", { max: one.total, value: one.done, "aria-label": one.what }) : element("progress", { "aria-label": "running" });
-    return element("li", {}, `${one.artifact.label}: ${one.what ? `${one.what}, ${one.done} of ${one.total} ${one.unit}` : "starts"}`, bar);
+    const place = one.host ? ` on ${one.host}` : "";
+    return element("li", {}, `${one.artifact.label}${place}: ${one.what ? `${one.what}, ${one.done} of ${one.total} ${one.unit}` : one.host ? "runs" : "starts"}`, bar);
   }
   if (one.state === "failed") return element("li", { class: "bad" }, one.artifact.label, element("pre", {}, one.message || ""));
   return element("li", {}, element("span", { class: "wait" }, `${one.state} `), `${one.artifact.label}${one.message ? `: ${one.message}` : ""}`);
@@ -96,6 +102,12 @@ async function post(address) {
   } catch (error) {
     state.build = { ...state.build, ok: false, message: error.message };
   }
+  buildPanel();
+}
+
+// The hosts of a cluster that build artifacts now, by label.
+export function takeHosts(hosts) {
+  state.project.artifacts = state.project.artifacts.map((one) => ({ ...one, host: hosts[one.label] ?? null }));
   buildPanel();
 }
 

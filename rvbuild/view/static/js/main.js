@@ -1,5 +1,5 @@
 // The page: what happens at the start, at keys and clicks, and when the server tells of something new.
-import { apply, buildPanel, press, said } from "./build.js";
+import { apply, buildPanel, press, said, takeHosts } from "./build.js";
 import { ask, byId, element, query } from "./dom.js";
 import { evaluationPanel } from "./evaluation.js";
 import { available, clip, forgetMessages, newScene, panel, refresh, setSwipe, toggle } from "./layers.js";
@@ -272,6 +272,7 @@ function listen() {
     byId("map-message").dataset.lost = "1";
   });
   events.addEventListener("project", (event) => takeProject(JSON.parse(event.data)));
+  events.addEventListener("hosts", (event) => takeHosts(JSON.parse(event.data)));
   events.addEventListener("verdict", (event) => takeVerdict(JSON.parse(event.data)));
   events.addEventListener("training", () => loadTraining().catch((error) => message(error.message, true)));
   events.addEventListener("suspects", () => loadSuspects().catch((error) => message(error.message, true)));
