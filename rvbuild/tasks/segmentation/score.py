@@ -134,7 +134,8 @@ def score(
 
 def added(parts: Sequence[PixelCounts]) -> PixelCounts:
     """Return the counts of a scene from those of its strips."""
-    counts: PixelCounts = {"confusion": sum(np.array(part["confusion"], dtype=np.int64) for part in parts).tolist()}
+    confusion = np.sum([part["confusion"] for part in parts], axis=0, dtype=np.int64)
+    counts: PixelCounts = {"confusion": confusion.tolist()}
     histograms = [part["score_histogram"] for part in parts if "score_histogram" in part]
     if histograms:
         counts["score_histogram"] = functools.reduce(both, histograms)
