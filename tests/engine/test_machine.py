@@ -233,12 +233,12 @@ class Meeting(Space):
 
 @pytest.mark.slow
 def test_stages_run_side_by_side_where_there_is_room(tmp_path: Path) -> None:
-    assert Meeting(tmp_path / "a", Demand(cores=1), 20).meet(Machine(2, None, 0)) == (True, ["None", "None"])
+    assert Meeting(tmp_path / "a", Demand(cores=1), 100).meet(Machine(2, None, 0)) == (True, ["None", "None"])
     assert Meeting(tmp_path / "b", Demand(cores=2), 0.2).meet(Machine(2, None, 0)) == (False, ["None", "None"])
 
 
 @pytest.mark.slow
 def test_stages_are_told_which_card_is_theirs(tmp_path: Path) -> None:
     anywhere = Demand(cores=None, device="auto")
-    assert Meeting(tmp_path / "a", anywhere, 20).meet(Machine(2, None, 2)) == (True, ["0", "1"])
+    assert Meeting(tmp_path / "a", anywhere, 100).meet(Machine(2, None, 2)) == (True, ["0", "1"])
     assert Meeting(tmp_path / "b", anywhere, 0.2).meet(Machine(2, None, 1)) == (False, ["0", "0"])
