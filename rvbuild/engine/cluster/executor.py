@@ -10,19 +10,27 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rvbuild.cores import THREADS_VARIABLE, thread_count
 from rvbuild.engine.cluster import connect, running
 from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.run.worker import Failed, Job
-from rvbuild.engine.run.workers import Interrupted, error_of
+from rvbuild.engine.run.workers import Executor, Interrupted, error_of
 from rvbuild.errors import StageError
 from rvbuild.progress import Progress, receive
+
+if TYPE_CHECKING:
+    from rvbuild.engine.cluster.node import Session
+    from rvbuild.engine.remote.exchange import Exchange
 
 #: How often a job is started again after its worker was lost.
 _RETRIES = 3
 _LOOK_EVERY_S = 5.0
+_HINT = (
+    "Without a file system that all machines share, set RVBUILD_REMOTE to a store that this machine and all workers "
+    "reach, such as s3://bucket/rvbuild: files then go through it (docs/cluster.md)"
+)
 #: Artifacts that are given to a cluster at least, which may grow while it works.
 _AT_LEAST = 32
 
@@ -44,7 +52,7 @@ class _Task:
 class Cluster:
     """Runs jobs on the workers of a Dask cluster, which share the workspace and the store with this process.
 
-    It connects when the first job needs it.
+    If they do not, files go through a remote store, if there is one. It connects when the first job needs it.
 
     Parameters
     ----------
@@ -60,6 +68,10 @@ class Cluster:
         Maximum number of parallel jobs.
     note : callable
         Receives messages for the user.
+    exchange : Exchange or None
+        The remote store, for workers that share no files with this process.
+    here : Executor
+        Runs what needs files of this machine, if workers share none.
     """
 
     is_elsewhere = True
@@ -73,7 +85,11 @@ class Cluster:
         preload: Sequence[str],
         most: int | None,
         note: Callable[[str], None],
+        exchange: Exchange | None = None,
+        here: Executor | None = None,
     ) -> None:
+        self._exchange, self._here = exchange, here
+        self._is_far = False
         self._address = address
         # Results depend on the number of threads, which must not depend on the node.
         self._environment = {**environment, THREADS_VARIABLE: str(thread_count())}
@@ -94,6 +110,11 @@ class Cluster:
         self._looking = threading.Lock()
         self._offers: tuple[float, list[Mapping[str, float]]] = (0.0, [])
         self._placed: tuple[float, set[str]] = (0.0, set())  # tasks that workers have
+
+    def shares_no_files(self) -> bool:
+        """Tell whether files go through the remote store; it connects to find out."""
+        self._connect()
+        return self._is_far
 
     def at_once(self) -> int:
         """Return twice the number of jobs that the workers run at once, so that each finds the next one there."""
@@ -120,6 +141,10 @@ class Cluster:
             An error for users from the function, the death of its process, or the loss of worker after worker.
         """
         client = self._connect()
+        if self._is_far and self._here is not None and self._exchange is not None:
+            if job.making is None:
+                return self._here.run(job, progress)
+            self._exchange.require(job.making.contents, progress)
         if job.code is not None:  # variables that are in the key
             job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
         task = _Task(job, progress, self._needs(job))
@@ -134,6 +159,8 @@ class Cluster:
     def interrupt(self) -> None:
         """Cancel all jobs, whose processes are killed."""
         self._stopped.set()
+        if self._here is not None:
+            self._here.interrupt()
         futures = list(self._futures.values())
         if self._client is not None and futures:
             with contextlib.suppress(Exception):
@@ -150,6 +177,8 @@ class Cluster:
                     self._client.unregister_worker_plugin(self._name)
             self._client = None
             self._closing.close()
+        if self._here is not None:
+            self._here.close()
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -169,7 +198,8 @@ class Cluster:
             return self._client
 
     def _connected(self) -> Any:
-        from rvbuild.engine.cluster.node import Node, Session, report
+        from rvbuild.engine.cluster.node import Session
+        from rvbuild.engine.cluster.outpost import Meeting
 
         client = connect.connected(self._address, self._closing)
         connect.wait_for_workers(client, self._note, self._stopped.is_set)
@@ -178,12 +208,19 @@ class Cluster:
         connect.require_same_versions(client)
         beacon = self._closing.enter_context(lit(self._name, self._folders))
         is_local = connect.workers_here(self._address) > 0
-        session = Session(self._name, self._environment, self._logs, self._preload, beacon, is_local)
-        client.register_plugin(Node(session), name=self._name)
-        reports = client.run(report, self._name, on_error="return")
-        refused = {f"{host} {problem}": None for host, problem in reports.values() if problem is not None}
-        if len(refused) and all(problem is not None for _, problem in reports.values()):
-            raise StageError("no worker of the cluster can build this:\n  " + "\n  ".join(refused))
+        session = Session(self._name, self._environment, self._logs, self._preload, beacon, is_local, client.id)
+        refused, is_none = _registered(client, session)
+        if is_none and self._exchange is not None:
+            url = self._exchange.url
+            if (problem := self._exchange.problem()) is not None:
+                raise StageError(f"{_refused_text(refused)}\nFiles cannot go through {url} instead: {problem}")
+            meeting = Meeting(url, *self._closing.enter_context(self._exchange.met(self._name)))
+            self._note(f"{next(iter(refused))}: files go through {url} instead")
+            refused, is_none = _registered(client, replace(session, meeting=meeting))
+            self._is_far = True
+        if is_none:
+            hint = "" if self._is_far else f"\n{_HINT}"
+            raise StageError(_refused_text(refused) + hint)
         for text in refused:
             self._note(f"warning: {text}; it gets no jobs")
         client.subscribe_topic(self._name, self._receive)
@@ -308,6 +345,20 @@ class Cluster:
             self._board.begun(task.job.label, value)
         else:
             receive(task.progress, kind, value)
+
+
+def _registered(client: Any, session: Session) -> tuple[list[str], bool]:
+    """Open a session on all workers; return why some of them cannot work, and whether that is so of all of them."""
+    from rvbuild.engine.cluster.node import Node, report
+
+    client.register_plugin(Node(session), name=session.name)
+    reports = client.run(report, session.name, on_error="return").values()
+    refused = dict.fromkeys(f"{host} {problem}" for host, problem in reports if problem is not None)
+    return list(refused), bool(refused) and all(problem is not None for _, problem in reports)
+
+
+def _refused_text(refused: Sequence[str]) -> str:
+    return "no worker of the cluster can build this:\n  " + "\n  ".join(refused)
 
 
 def _is_lost(result: Any) -> bool:

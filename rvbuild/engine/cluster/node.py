@@ -24,15 +24,19 @@ from typing import Any, cast
 from distributed import Worker, WorkerPlugin, get_worker
 
 from rvbuild.engine.cluster.beacon import Beacon
-from rvbuild.engine.cluster.host import Host
+from rvbuild.engine.cluster.host import Host, Told
+from rvbuild.engine.cluster.outpost import Meeting, Outpost
 from rvbuild.engine.run.machine import Machine, card_count
-from rvbuild.engine.run.worker import Failed, Job
+from rvbuild.engine.run.worker import Failed, Job, failed, plain
+from rvbuild.errors import RvbuildError
 from rvbuild.files.budget import memory_bytes
 from rvbuild.process import variables
+from rvbuild.progress import Sent
 
 #: What a worker offers to all sessions. One of them computes per `COMPUTE`, or per GPU; `TORCH` is that with torch.
 MEMORY, COMPUTE, TORCH, GPU = "rvbuild.memory", "rvbuild.compute", "rvbuild.torch", "rvbuild.gpu"
 _LOOK_EVERY_S = 1.0
+_ASK_EVERY_S = 5.0
 _REPORT_EVERY_S = 0.3
 
 
@@ -53,6 +57,10 @@ class Session:
     beacon : Beacon
     is_local : bool
         Whether all workers run on the driver's machine, which then share its GPUs: worker 0 gets GPU 0 and so on.
+    client : str
+        The driver's client of Dask.
+    meeting : Meeting or None
+        The remote store through which files go, if workers share none with the driver.
     """
 
     name: str
@@ -61,6 +69,8 @@ class Session:
     preload: tuple[str, ...]
     beacon: Beacon
     is_local: bool
+    client: str
+    meeting: Meeting | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,9 @@ class Node(WorkerPlugin):
         self._host: Host | None = None
         self._starting = threading.Lock()
         self._running: dict[str, int] = {}
+        self._outpost: Outpost | None = None
+        self._busy: set[str] = set()  # running tasks
+        self._unwanted: set[str] = set()  # those that nobody waits for any more
         self._is_closing = False
         first = worker.name if isinstance(worker.name, int) else 0
         count = card_count()
@@ -89,13 +102,37 @@ class Node(WorkerPlugin):
             [first] if self.session.is_local and first < count else range(0 if self.session.is_local else count)
         )
         self._machine = Machine(sys.maxsize, None, len(self._cards))
-        self.problem = await asyncio.to_thread(self.session.beacon.problem)
+        self.problem = await asyncio.to_thread(self._problem)
         if self.problem is not None:
-            if not self.session.beacon.is_out():
+            if not await self._is_out():
                 worker.log_event(self.name, ["", "refused", f"{socket.gethostname()} {self.problem}"])
             return
         await worker.set_resources(**self._offer())
         self._watch = asyncio.create_task(self._watch_driver())
+
+    def _problem(self) -> str | None:
+        """Return why the worker cannot work for the driver; None if it can, with its directory prepared if needed."""
+        meeting = self.session.meeting
+        if meeting is None:
+            return self.session.beacon.problem()
+        if (problem := meeting.problem()) is not None:
+            return problem
+        try:
+            self._outpost = Outpost(Path(self._worker.local_directory).parent / "rvbuild", meeting.url)
+        except (OSError, RvbuildError) as error:
+            return f"cannot use its own disk: {plain(error) or error}"
+        return None
+
+    async def _is_out(self) -> bool:
+        """Tell whether the driver has ended."""
+        if self.session.meeting is None:
+            return await asyncio.to_thread(self.session.beacon.is_out)
+        try:
+            events = await self._worker.scheduler.events(topic=self.session.client)
+        except Exception:  # the scheduler does not answer now
+            return False
+        actions = [event["action"] for _, event in events if isinstance(event, dict) and "action" in event]
+        return not actions or actions[-1] == "remove-client"
 
     async def teardown(self, worker: Worker) -> None:
         """Kill what runs."""
@@ -109,7 +146,11 @@ class Node(WorkerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
         """Kill the job of a task that nobody wants any more."""
-        if finish in ("cancelled", "released", "forgotten") and (number := self._running.get(str(key))) is not None:
+        if finish not in ("cancelled", "released", "forgotten"):
+            return
+        if str(key) in self._busy:
+            self._unwanted.add(str(key))
+        if (number := self._running.get(str(key))) is not None:
             host = self._host
             if host is not None:
                 threading.Thread(target=host.cancel, args=(number,), daemon=True).start()
@@ -119,8 +160,11 @@ class Node(WorkerPlugin):
         key = str(self._worker.get_current_task())
         telling = _Telling(self._worker, self.name, key)
         telling("begun", socket.gethostname())
+        self._busy.add(key)
         making = job.making
-        if making is not None:  # what is left of a lost attempt cannot get into the result of this one
+        if (
+            making is not None and self._outpost is None
+        ):  # what is left of a lost attempt cannot get into the result of this one
             folder = job.kwargs["outputs"] / uuid.uuid4().hex
             folder.mkdir()
             job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
@@ -128,15 +172,33 @@ class Node(WorkerPlugin):
             with self._machine.taking(job.demand, lambda: self._is_closing) as share:
                 cards = tuple(self._cards[card] for card in share.cards if card < len(self._cards))
                 job = replace(job, environment={**job.environment, **replace(share, cards=cards).environment()})
-                result = self._started().run(job, lambda number: self._running.update({key: number}), telling)
+                result = self._run(job, key, telling)
+        except RvbuildError as error:
+            result = failed(error)
         except EOFError:
             return Lost() if self._is_closing else self._died()
         finally:
             self._running.pop(key, None)
+            self._busy.discard(key)
+            self._unwanted.discard(key)
             telling.flush()
         if isinstance(result, Failed):
             return Lost() if self._is_closing else replace(result, message=self._with_host(result))
         return result
+
+    def _run(self, job: Job, key: str, telling: _Telling) -> Any:
+        def run(job: Job, told: Told) -> Any:
+            return self._started().run(job, lambda number: self._running.update({key: number}), told)
+
+        if self._outpost is None or job.making is None:
+            return run(job, telling)
+        return self._outpost.run(
+            job,
+            self.session.environment,
+            lambda job, shown: run(job, lambda kind, value: telling(kind, shown(value) if kind == "note" else value)),
+            Sent(telling),
+            lambda: not self._is_closing and key not in self._unwanted,
+        )
 
     def _with_host(self, failed: Failed) -> str:
         died = failed.kind is not None and failed.kind.endswith(":WorkerDiedError")
@@ -160,19 +222,24 @@ class Node(WorkerPlugin):
 
     def _logs(self) -> Path:
         name = re.sub(r"[^\w.-]+", "-", str(self._worker.name))
-        return self.session.logs / f"{socket.gethostname()}-{name}"
+        logs = self.session.logs
+        if self._outpost is not None:
+            logs = Path(self._worker.local_directory).parent / "rvbuild" / "log"
+        return logs / f"{socket.gethostname()}-{name}"
 
     def _close(self) -> None:
         with self._starting:
             host, self._host = self._host, None
         if host is not None:
             host.close()
+        if self._outpost is not None:
+            self._outpost.close()
 
     async def _watch_driver(self) -> None:
         """Kill what runs when the driver ends, however it ends."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            if await asyncio.to_thread(self.session.beacon.is_out):
+            await asyncio.sleep(_LOOK_EVERY_S if self.session.meeting is None else _ASK_EVERY_S)
+            if await self._is_out():
                 self._is_closing = True
                 await asyncio.to_thread(self._close)
                 with contextlib.suppress(Exception):
