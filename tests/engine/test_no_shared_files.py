@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from conftest import STAGES, Space, children_left
-from test_cluster import MORE
+from test_cluster import MORE, _wait_for
 
 from rvbuild.engine.cluster import executor as module
 from rvbuild.engine.cluster.beacon import lit
@@ -257,11 +258,36 @@ def test_an_interrupt_kills_what_runs(space: FarSpace) -> None:
 
 
 def _interrupt_when_called(code: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not (code / "calls.txt").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    _wait_for(lambda: (code / "calls.txt").exists())
     time.sleep(0.5)
     os.kill(os.getpid(), signal.SIGINT)
+
+
+DRIVER = textwrap.dedent(
+    """
+    import sys
+    sys.path[:0] = sys.argv[6:]
+    from test_no_shared_files import Far, FarSpace, Path
+    there, code, scratch, root = map(Path, sys.argv[2:6])
+    space = FarSpace(root, Far(sys.argv[1], there, code, scratch, []), code.parent / "remote")
+    space.write("a", "slow")
+    space.settings["upper"]["seconds"] = 60
+    space.run(jobs=4)
+    """
+)
+
+
+@pytest.mark.skipif(not HIDES, reason="needs a mount namespace")
+def test_nothing_outlives_a_killed_driver(space: FarSpace) -> None:
+    far = space.far
+    command = [sys.executable, "-c", DRIVER, far.address, far.there, far.code, far.scratch, space.root]
+    driver = subprocess.Popen([*map(str, command), str(Path(__file__).parent)], cwd=Path(__file__).parents[2])
+    _wait_for(lambda: (far.code / "calls.txt").exists())
+    driver.kill()
+    driver.wait()
+    assert children_left(far.scratch / "jobs", 10) == []
+    assert children_left(far.scratch / "log", 20) == []  # the processes that start them
+    assert _wait_for(lambda: not list(far.scratch.glob("jobs/*")))
 
 
 def test_a_store_that_cannot_be_used_is_refused(

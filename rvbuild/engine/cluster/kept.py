@@ -23,6 +23,10 @@ _AT_ONCE = 8
 _FREE = 0.1
 
 
+class UnwantedError(Exception):
+    """Nobody waits for the result of a job any more."""
+
+
 class Kept:
     """Contents by digest in the directory `root`, which the workers of one machine share.
 
@@ -49,8 +53,7 @@ class Kept:
         ------
         StoreError
             A content is not in the remote store, or is damaged there.
-        EOFError
-            They are not wanted any more.
+        UnwantedError
         """
         missing = sum(not self._path(digest).exists() for digest, _ in contents.values())
         if missing:
@@ -59,7 +62,7 @@ class Kept:
         def put(item: tuple[str, tuple[str, int]]) -> None:
             path, (digest, size) = item
             if not is_wanted():
-                raise EOFError
+                raise UnwantedError
             target = tree / path.lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             for _ in range(3):

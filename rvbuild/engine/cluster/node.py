@@ -25,6 +25,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from rvbuild.engine.cluster.beacon import Beacon
 from rvbuild.engine.cluster.host import Host, Told
+from rvbuild.engine.cluster.kept import UnwantedError
 from rvbuild.engine.cluster.outpost import Meeting, Outpost
 from rvbuild.engine.run.machine import Machine, card_count
 from rvbuild.engine.run.worker import Failed, Job, failed, plain
@@ -175,6 +176,8 @@ class Node(WorkerPlugin):
                 result = self._run(job, key, telling)
         except RvbuildError as error:
             result = failed(error)
+        except UnwantedError:
+            result = Failed(None, "cancelled", "")
         except EOFError:
             return Lost() if self._is_closing else self._died()
         finally:

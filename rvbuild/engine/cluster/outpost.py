@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rvbuild.engine.cluster.kept import Kept
+from rvbuild.engine.cluster.kept import Kept, UnwantedError
 from rvbuild.engine.remote.backend import Backend
 from rvbuild.engine.remote.store import RemoteStore
 from rvbuild.engine.run.made import Made
@@ -93,8 +93,9 @@ class Outpost:
         """Remove what belongs to jobs."""
         shutil.rmtree(self._jobs, ignore_errors=True)
         (self._root / "locks" / self._jobs.name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
     def run(
         self,
@@ -128,8 +129,10 @@ class Outpost:
             The remote store cannot be used, or lacks an input.
         StageError
             The disk of this machine cannot be used.
+        UnwantedError
+            Nobody waits for the result any more.
         EOFError
-            The job is not wanted any more.
+            `run` raises it: the process of the job has ended.
         """
         assert job.making is not None
         folder = self._jobs / uuid.uuid4().hex
@@ -157,7 +160,7 @@ class Outpost:
 
         def send(name: str) -> None:
             if not is_wanted():
-                raise EOFError
+                raise UnwantedError
             self._remote.send_content(made.folder / name, made.files[name].digest)
             progress.advance()
 
