@@ -102,7 +102,7 @@ def network(project: Project) -> tuple[Product, ...]:
         return (model(project),)
     return (
         Product("model", name("train", project.name), ("model.json",)),
-        Product("network", name("export", project.name), ("model.onnx",)),
+        Product("network", name("export", project.name), ("model.onnx", "model.onnx.data")),
     )
 
 

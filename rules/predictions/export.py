@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 VERSION = 2
 RUN = "rvbuild.stages.export:run"
 CODE = ("rvbuild.stages.export", "{task}", "rvbuild.learn.*")
-WRITES = ("model.onnx",)
+WRITES = ("model.onnx", "model.onnx.data")
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:

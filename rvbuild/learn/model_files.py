@@ -15,6 +15,12 @@ from rvbuild.settings.train import Arguments, TrainedSettings
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
 
+ONNX = "model.onnx"
+"""The file of an exported network."""
+
+ONNX_WEIGHTS = "model.onnx.data"
+"""The file of its weights, beside it, if they are too large for the network's own."""
+
 RAW_VALUES = cast("NormalizeSettings", {})
 """The `normalize` of the model of a training backend, which is given raw values."""
 

@@ -13,7 +13,7 @@ from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run import doit
-from rvbuild.engine.run.execute import Builder
+from rvbuild.engine.run.execute import NOT_REACHED, Builder
 from rvbuild.engine.run.machine import this_machine
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.workspace import Workspace, locked
@@ -139,7 +139,7 @@ class Planned:
             builder.interrupt()
             raise
         for artifact in self.closure:
-            builder.skip(artifact.name, "not reached: the run stopped after a failure")
+            builder.skip(artifact.name, NOT_REACHED)
         if order.checks_after:
             check(True)
         outcomes = [builder.outcomes[a.name] for a in self.closure]

@@ -14,7 +14,6 @@ from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS
 from rvbuild.progress import Progress
 from rvbuild.settings.train import TrainedSettings
-from rvbuild.stages.engines.exported import ONNX
 from rvbuild.stages.engines.exporting import compared, export_network, sample, told_of
 from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.network import Network
@@ -39,7 +38,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: ExportSettings, outputs:
     settings
         See `ExportSettings`.
     outputs
-        Receives `model.onnx`.
+        Receives `model.onnx`, and `model.onnx.data` if the weights are large.
     progress
         Receives nothing: the exporter of torch reports none.
 
@@ -54,8 +53,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: ExportSettings, outputs:
     images = sample(info, json.loads(stats.read_text(encoding="utf-8")))
     network = Network(model, info, "cpu")
     with told_of("predict.engine", 'Use engine = "torch", or choose another train.model'):
-        export = export_network(model, info)
+        export = export_network(model, info, outputs)
         with network.computing():
             expected = tasks.get(info.task).PORTABLE.expected(network(images, None))
-            compared(network, export, images, expected, settings["engine"])
-    (outputs / ONNX).write_bytes(export.file(export.about))
+            compared(network, export, export.write(export.about), images, expected, settings["engine"])

@@ -27,7 +27,7 @@ from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
+from rvbuild.learn.model_files import DESCRIPTION, ONNX, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.settings.area import OfArea
 from rvbuild.settings.image import SceneImageSettings
@@ -106,7 +106,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outp
     ----------
     inputs
         `image`: the files of the scene; `aoi`: none or more; `model`: `model.safetensors` and `model.json`. With an
-        engine `model.json` alone, and `network`: the `model.onnx`.
+        engine `model.json` alone, and `network`: the `model.onnx`, with its weights if they have a file of their own.
     settings
         See `InferStageSettings`.
     outputs
@@ -133,8 +133,8 @@ def load(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings) -> 
     files = {path.name: path for path in inputs["model"]}
     device = settings["predict"]["device"]
     if engine := settings.get("engine"):
-        (network,) = inputs["network"]
-        return load_exported(network, read_info(files[DESCRIPTION]), engine, device)
+        network = {path.name: path for path in inputs["network"]}
+        return load_exported(network[ONNX], read_info(files[DESCRIPTION]), engine, device)
     return load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=settings.get("trained"))
 
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.backend import load_backend
-from rvbuild.learn.model_files import ModelInfo, read_info, require_named
+from rvbuild.learn.model_files import ONNX, ModelInfo, read_info, require_named
 from rvbuild.settings.train import TrainedSettings
-from rvbuild.stages.engines.exported import ONNX, is_installed, load_exported
+from rvbuild.stages.engines.exported import is_installed, load_exported
 from rvbuild.stages.names import EXPORTED_ENGINES, Engine, ExportedEngine
 
 

@@ -18,14 +18,13 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import STAGES, Space, children_left
+from cluster_space import ClusterSpace
+from conftest import Space, children_left
 
 from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.cluster.connect import require_address
-from rvbuild.engine.cluster.executor import Cluster
 from rvbuild.engine.cluster.running import hosts_of
 from rvbuild.engine.keys.artifact import Demand
-from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.worker import Job
 from rvbuild.errors import StageError, UsageError
 from rvbuild.progress import Silent
@@ -33,74 +32,22 @@ from rvbuild.progress import Silent
 pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-MORE = """
-import socket
-
-def meet(inputs, settings, outputs, progress):
-    "Wait until as many are here at once as the settings say."
-    folder = Path(__file__).with_name("meeting")
-    folder.mkdir(exist_ok=True)
-    (folder / settings["prefix"]).touch()
-    progress.note("here")
-    deadline = time.monotonic() + 60
-    while len(list(folder.iterdir())) < settings["count"] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    (outputs / "out.txt").write_text(f"{len(list(folder.iterdir()))} met")
-
-def once(inputs, settings, outputs, progress):
-    "Kill the worker of the cluster at the first attempts, whose number the settings say."
-    attempts = Path(__file__).with_name("attempts.txt")
-    with attempts.open("a") as file:
-        file.write("x")
-    (outputs / f"left-{len(attempts.read_text())}.txt").write_text("left by an attempt")
-    if len(attempts.read_text()) <= settings["losses"]:
-        os.kill(worker_of(os.getpid()), signal.SIGKILL)
-        time.sleep(60)
-    for path in outputs.iterdir():
-        path.unlink()
-    (outputs / "out.txt").write_text("done")
-
-def worker_of(pid):
-    "Return the Dask worker among the ancestors of a process: forkserver, host, worker."
-    chain = [pid]
-    while chain[-1] > 1:
-        chain.append(int(Path(f"/proc/{chain[-1]}/stat").read_text().rpartition(")")[2].split()[1]))
-    host = next(i for i, p in enumerate(chain) if b"cluster.host" in Path(f"/proc/{p}/cmdline").read_bytes())
-    return chain[host + 1]
-"""
-
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[str]:
     """Return the address of a cluster with two workers."""
+    with cluster_of(2) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def cluster_of(count: int) -> Iterator[str]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, host="127.0.0.1"
+        n_workers=count, threads_per_worker=1, dashboard_address=":0", silence_logs=50, host="127.0.0.1"
     ) as cluster:
         yield cluster.scheduler_address
-
-
-class ClusterSpace(Space):
-    """A workspace whose stages run on a cluster."""
-
-    def __init__(self, root: Path, address: str) -> None:
-        super().__init__(root)
-        (root / "fakestages.py").write_text(STAGES + MORE)
-        self.address = address
-        for name in "abc":
-            self.write(name, name)
-
-    def executor(self, notes: list[str], store: Path | None = None) -> Cluster:
-        cache = self.root / "cache"
-        environment = {"PYTHONPATH": str(self.root)}
-        return Cluster(self.address, environment, cache, store or cache / "store", (), None, notes.append)
-
-    def opened(self, forced: frozenset[str] = frozenset()) -> Any:
-        workspace, plan, builder, recorder = super().opened(forced)
-        builder._executor.close()
-        executor = self.executor(recorder.lines)
-        return workspace, plan, Builder(plan, executor, recorder), recorder
 
 
 @pytest.fixture
@@ -209,7 +156,7 @@ DRIVER = textwrap.dedent(
     """
     import sys
     sys.path[:0] = sys.argv[3:]
-    from test_cluster import ClusterSpace, Path
+    from cluster_space import ClusterSpace, Path
     space = ClusterSpace(Path(sys.argv[1]), sys.argv[2])
     space.write("a", "slow")
     space.settings["upper"]["seconds"] = 60
@@ -278,7 +225,7 @@ def test_another_version_is_refused(cluster: ClusterSpace, monkeypatch: pytest.M
 
     monkeypatch.setattr(connect, "code_digest", lambda: str(os.getpid()))
     executor = cluster.executor([])
-    with pytest.raises(StageError, match="has other code of rvbuild than this machine"):
+    with pytest.raises(StageError, match="has other code of rvbuild than the driver"):
         executor.run(Job("os:getpid", {}, reports=False), Silent())
     executor.close()
 

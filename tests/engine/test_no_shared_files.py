@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from cluster_space import MORE
 from conftest import STAGES, Space, children_left
-from test_cluster import MORE, _wait_for
 
 from rvbuild.engine.cluster import executor as module
 from rvbuild.engine.cluster.beacon import lit
@@ -149,6 +149,13 @@ def space(far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FarSpace
 
         monkeypatch.setattr(module, "lit", unseen)
     return FarSpace(far.there / tmp_path.name, far, tmp_path / "remote")
+
+
+def _wait_for(condition: Any, seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (done := condition()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return bool(done)
 
 
 def here(tmp_path: Path) -> Space:

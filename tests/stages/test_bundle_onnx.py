@@ -136,8 +136,8 @@ def test_cells_are_classified_alike(tmp_path: Path) -> None:
     weights, description = _classifier(tmp_path / "model")
     settings: Any = {**predict_settings(cell_px=16, cells="geojson"), "task": "chip_classification", "onnx": PORTABLE}
     stats: Any = {"bands": [], "dtype": "uint8"}
-    made = portable.portable(weights, description, stats, settings, None)
-    weights.with_name("model.onnx").write_bytes(made.onnx)
+    made = portable.portable(weights, description, stats, settings, None, weights.parent)
+    assert made.onnx == weights.with_name("model.onnx")
     scores = [
         predictor.load_predictor(weights, description, "cpu", engine=engine)(CELLS, None)
         for engine in ("torch", "onnxruntime")
@@ -163,7 +163,7 @@ def test_a_network_that_predicts_something_else_is_refused(tmp_path: Path, monke
         ModelError,
         match=r'^bundle.onnx: the model "unet" predicts something else in onnxruntime than in torch: [1-9]\d* of \d+ c',
     ):
-        portable.portable(weights, description, {"bands": [], "dtype": "uint8"}, settings, None)
+        portable.portable(weights, description, {"bands": [], "dtype": "uint8"}, settings, None, tmp_path)
 
 
 def test_code_of_the_model_is_not_needed(tmp_path: Path) -> None:

@@ -6,15 +6,14 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import importlib.util
+import logging
 import os
 import platform
 import re
 import socket
-import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +64,11 @@ def connected(text: str, closing: contextlib.ExitStack) -> Any:
         There is no scheduler at the address.
     """
     dask: Any = importlib.import_module("distributed")  # without types
+    quiet()
     if count := workers_here(text):
         with apart({}):
             cluster = dask.LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs=50, host="127.0.0.1"
+                n_workers=count, threads_per_worker=1, dashboard_address=":0", silence_logs=50, host="127.0.0.1"
             )
         closing.callback(_quietly, cluster.close, timeout=10)
         text = cluster.scheduler_address
@@ -95,45 +95,45 @@ def _last_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
-def wait_for_workers(client: Any, note: Callable[[str], None], stopped: Callable[[], bool]) -> None:
-    """Wait until at least one worker has joined."""
-    noted = False
-    while not client.scheduler_info()["workers"] and not stopped():
-        if not noted:
-            noted = True
-            note("the cluster has no worker yet: waiting for the first one …")
-        time.sleep(0.5)
+def require_same_versions(client: Any, ask: Callable[..., Any]) -> None:
+    """Check that all workers run the same rvbuild on the same Python as this process; `ask` calls a function.
 
-
-def require_same_versions(client: Any) -> None:
-    """Check that all workers run the same rvbuild on the same Python as this process.
+    Workers that are lost meanwhile do not count: what joins later is checked when it joins.
 
     Raises
     ------
     StageError
     """
-    pythons = client.run(platform.python_version, on_error="return")
-    versions = client.run(importlib.metadata.version, "rvbuild", on_error="return")
-    hosts = client.run(socket.gethostname, on_error="return")
-    python = platform.python_version_tuple()[:2]
+    pythons = ask(client.run, platform.python_version, on_error="return")
+    hosts = ask(client.run, socket.gethostname, on_error="return")
+    codes = ask(client.run, code_digest, on_error="return")
     problems: dict[str, None] = {}
-    for address in versions:
-        host = hosts.get(address, address)
-        theirs = str(pythons.get(address))
-        if tuple(theirs.split(".")[:2]) != python:
-            problems[f"{host} has Python {theirs}; expected {'.'.join(python)}, as here"] = None
-        elif isinstance(versions[address], BaseException):
-            problems[f"{host} has no rvbuild; install rvbuild {rvbuild.__version__} there"] = None
-        elif versions[address] != importlib.metadata.version("rvbuild"):
-            problems[f"{host} has rvbuild {versions[address]}; expected {rvbuild.__version__}, as here"] = None
-    if not problems:
-        ours = code_digest()
-        codes = client.run(code_digest, on_error="return")
-        for address, theirs in codes.items():
-            if theirs != ours:
-                problems[f"{hosts.get(address, address)} has other code of rvbuild than this machine"] = None
+    for address, theirs in codes.items():
+        if isinstance(pythons.get(address), str) and isinstance(hosts.get(address), str):
+            problem = other_version(pythons[address], None if isinstance(theirs, ImportError) else theirs)
+            if problem is not None and not isinstance(theirs, OSError | TimeoutError):
+                problems[f"{hosts[address]} {problem}"] = None
     if problems:
         raise StageError("workers of the cluster cannot build this:\n  " + "\n  ".join(problems))
+
+
+def other_version(python: str, code: object, expected: tuple[str, str] | None = None) -> str | None:
+    """Return why a worker with a version of Python and a digest of rvbuild's code cannot build this; None if it can.
+
+    `expected` has those of the driver, by default this process.
+    """
+    ours, digest = expected or version_here()
+    minor, minor_here = python.split(".")[:2], ours.split(".")[:2]
+    if minor != minor_here:
+        return f"has Python {python}; expected {'.'.join(minor_here)}, as the driver has"
+    if code is None:
+        return f"has no rvbuild; install rvbuild {rvbuild.__version__} there"
+    return None if code == digest else "has other code of rvbuild than the driver"
+
+
+def version_here() -> tuple[str, str]:
+    """Return the version of Python, and the digest of rvbuild's code."""
+    return platform.python_version(), code_digest()
 
 
 @functools.cache
@@ -149,6 +149,7 @@ def code_digest() -> str:
     return state.hexdigest()
 
 
-def resources(client: Any) -> list[Mapping[str, float]]:
-    """Return what each worker offers."""
-    return [worker["resources"] for worker in client.scheduler_info()["workers"].values()]
+def quiet() -> None:
+    """Let Dask not print what the driver reports itself."""
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from rvbuild.cores import THREADS_VARIABLE, thread_count
 from rvbuild.engine.cluster import connect, running
+from rvbuild.engine.cluster.asking import asked
 from rvbuild.engine.cluster.beacon import lit
+from rvbuild.engine.cluster.link import Link
 from rvbuild.engine.run.worker import Failed, Job
 from rvbuild.engine.run.workers import Executor, Interrupted, error_of
-from rvbuild.errors import StageError
+from rvbuild.errors import RvbuildError, StageError
 from rvbuild.progress import Progress, receive
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 #: How often a job is started again after its worker was lost.
 _RETRIES = 3
 _LOOK_EVERY_S = 5.0
+#: How long Dask may take to bring a result, which is computed again if its worker is lost.
+_RESULT_S = 3600.0
 _HINT = (
     "Without a file system that all machines share, set RVBUILD_REMOTE to a store that this machine and all workers "
     "reach, such as s3://bucket/rvbuild: files then go through it (docs/cluster.md)"
@@ -41,7 +45,7 @@ class _Task:
 
     job: Job
     progress: Progress
-    needs: Mapping[str, float]
+    needs: Mapping[str, float] = field(default_factory=dict)
     hosts: list[str] = field(default_factory=list)
     """Where it was started."""
     is_refused: bool = False
@@ -101,15 +105,12 @@ class Cluster:
         self._name = f"rvbuild-{uuid.uuid4().hex}"
         self._closing = contextlib.ExitStack()
         self._connecting = threading.Lock()
-        self._client: Any = None
         self._error: BaseException | None = None  # of the attempt to connect
         self._tasks: dict[str, _Task] = {}
         self._futures: dict[str, Any] = {}
         self._stopped = threading.Event()
+        self._link = Link(address, self._name, note, self._stopped, self._wake)
         self._board = running.Board(self._logs, self._name)
-        self._looking = threading.Lock()
-        self._offers: tuple[float, list[Mapping[str, float]]] = (0.0, [])
-        self._placed: tuple[float, set[str]] = (0.0, set())  # tasks that workers have
 
     def shares_no_files(self) -> bool:
         """Tell whether files go through the remote store; it connects to find out."""
@@ -121,7 +122,7 @@ class Cluster:
         if self._most is not None:
             return self._most
         self._connect()
-        return max(_AT_LEAST, 2 * int(sum(offer.get(self._name, 0) for offer in self._offered())))
+        return max(_AT_LEAST, 2 * int(sum(offer.get(self._name, 0) for offer in self._link.offers())))
 
     def prepare(self) -> None:
         """Connect in the background."""
@@ -147,11 +148,10 @@ class Cluster:
             self._exchange.require(job.making.contents, progress)
         if job.code is not None:  # variables that are in the key
             job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
-        task = _Task(job, progress, self._needs(job))
+        task = _Task(job, progress)
         while _is_lost(result := self._run(client, task)):
             if len(task.hosts) > _RETRIES:
                 raise StageError(_lost_text(task))
-            task.needs = self._needs(job)
         if isinstance(result, Failed):
             raise error_of(result)
         return result
@@ -161,21 +161,16 @@ class Cluster:
         self._stopped.set()
         if self._here is not None:
             self._here.interrupt()
-        futures = list(self._futures.values())
-        if self._client is not None and futures:
-            with contextlib.suppress(Exception):
-                self._client.cancel(futures, force=True)
-        for task in list(self._tasks.values()):
-            task.done.set()
+        if futures := list(self._futures.values()):
+            self._link.at_last("cancel", futures, force=True)
+        self._wake()
 
     def close(self) -> None:
         """End the session on all workers, and the connection."""
         self._stopped.set()
         with self._connecting:
-            if self._client is not None:
-                with contextlib.suppress(Exception):
-                    self._client.unregister_worker_plugin(self._name)
-            self._client = None
+            self._link.at_last("unregister_worker_plugin", self._name)
+            self._link.client = None
             self._closing.close()
         if self._here is not None:
             self._here.close()
@@ -184,63 +179,59 @@ class Cluster:
 
     def _connect(self) -> Any:
         with self._connecting:
-            if self._client is None:
+            if self._link.client is None:
                 if self._stopped.is_set():
                     raise Interrupted
                 if self._error is not None:
                     raise self._error
                 try:
-                    self._client = self._connected()
+                    self._begin()
                 except BaseException as error:
+                    self._link.client = None
                     self._error = error
                     self._closing.close()
                     raise
-            return self._client
+            return self._link.client
 
-    def _connected(self) -> Any:
+    def _begin(self) -> None:
+        """Connect, and start a node on each worker."""
         from rvbuild.engine.cluster.node import Session
         from rvbuild.engine.cluster.outpost import Meeting
 
-        client = connect.connected(self._address, self._closing)
-        connect.wait_for_workers(client, self._note, self._stopped.is_set)
-        if self._stopped.is_set():
-            raise Interrupted
-        connect.require_same_versions(client)
+        link = self._link
+        link.client = connect.connected(self._address, self._closing)
+        link.wait_for_workers()
+        connect.require_same_versions(link.client, link.ask)
         beacon = self._closing.enter_context(lit(self._name, self._folders))
         is_local = connect.workers_here(self._address) > 0
-        session = Session(self._name, self._environment, self._logs, self._preload, beacon, is_local, client.id)
-        refused, is_none = _registered(client, session)
-        if is_none and self._exchange is not None:
+        versions = connect.version_here()
+        client = link.client.id
+        session = Session(self._name, self._environment, self._logs, self._preload, beacon, is_local, versions, client)
+        refused, are_all = _registered(link, session)
+        if are_all and self._exchange is not None:
             url = self._exchange.url
             if (problem := self._exchange.problem()) is not None:
                 raise StageError(f"{_refused_text(refused)}\nFiles cannot go through {url} instead: {problem}")
             meeting = Meeting(url, *self._closing.enter_context(self._exchange.met(self._name)))
-            self._note(f"{next(iter(refused))}: files go through {url} instead")
-            refused, is_none = _registered(client, replace(session, meeting=meeting))
+            self._note(f"{refused[0]}: files go through {url} instead")
+            refused, are_all = _registered(link, replace(session, meeting=meeting))
             self._is_far = True
-        if is_none:
-            hint = "" if self._is_far else f"\n{_HINT}"
-            raise StageError(_refused_text(refused) + hint)
+        if are_all:
+            raise StageError(_refused_text(refused) + ("" if self._is_far else f"\n{_HINT}"))
         for text in refused:
             self._note(f"warning: {text}; it gets no jobs")
-        client.subscribe_topic(self._name, self._receive)
+        link.client.subscribe_topic(self._name, self._receive)
         self._closing.callback(self._board.close)
-        return client
 
-    def _offered(self) -> list[Mapping[str, float]]:
-        """Return what the accepted workers offer, as known since a few seconds at most."""
-        with self._looking:
-            at, offers = self._offers
-            if self._client is not None and time.monotonic() - at > 2:
-                offers = [offer for offer in connect.resources(self._client) if offer.get(self._name)]
-                self._offers = time.monotonic(), offers
-        return offers
+    def _wake(self) -> None:
+        for task in list(self._tasks.values()):
+            task.done.set()
 
     def _needs(self, job: Job) -> dict[str, float]:
         """Return the amounts of what a worker must have free for `job`; not more memory than the largest has."""
         from rvbuild.engine.cluster.node import COMPUTE, GPU, MEMORY, TORCH
 
-        demand, offers = job.demand, self._offered()
+        demand, offers = job.demand, self._link.offers()
         needs: dict[str, float] = {self._name: 1}
         if demand.memory and offers:
             needs[MEMORY] = min(demand.memory, max(offer.get(MEMORY, 0) for offer in offers))
@@ -253,9 +244,7 @@ class Cluster:
         return needs
 
     def _run(self, client: Any, task: _Task) -> Any:
-        from distributed import KilledWorker
-
-        from rvbuild.engine.cluster.node import Lost, run_job
+        from rvbuild.engine.cluster.node import run_job
 
         stage = task.job.function.partition(":")[0].rpartition(".")[2]
         key = f"{stage}-{uuid.uuid4().hex}"
@@ -263,47 +252,62 @@ class Cluster:
         done = task.done = threading.Event()
         self._tasks[key] = task
         try:
-            if self._stopped.is_set():
+            if self._link.is_over():
                 raise Interrupted
+            task.needs = self._needs(task.job)
             future = client.submit(run_job, self._name, task.job, key=key, pure=False, resources=task.needs)
             self._futures[key] = future
             future.add_done_callback(lambda _: done.set())
-            is_stuck = self._wait(key, task)
-            if self._stopped.is_set():
-                raise Interrupted
-            if task.is_refused:
-                future.cancel()
-                raise StageError(_lost_text(task))
-            if is_stuck:
-                future.cancel()
-                return Lost()
-            try:
-                return future.result()
-            except KilledWorker:
-                raise StageError(_lost_text(task)) from None
-            except Exception as error:
-                if self._stopped.is_set():
-                    raise Interrupted from None
-                if future.status in ("cancelled", "lost"):
-                    raise StageError(
-                        f"{self._address}: the connection to the scheduler of the cluster was lost; run again"
-                    ) from None
-                if isinstance(error, KeyError) and self._name in str(error):  # a worker that has just joined
-                    return Lost()
+            return self._result(key, task, future)
+        except RvbuildError:
+            raise
+        except (Interrupted, Exception):
+            if client.status == "running" and not self._link.is_over():
                 raise
+            # A question while a run is planned has nobody else who tells what has happened.
+            raise self._link.down(again=task.job.making is None) from None
         finally:
             self._tasks.pop(key, None)
             self._futures.pop(key, None)
             self._board.ended(task.job.label)
 
-    def _wait(self, key: str, task: _Task) -> bool:
+    def _result(self, key: str, task: _Task, future: Any) -> Any:
+        """Wait for the result of a task: that of its job, or `Lost`, after which it has to be given again."""
+        from distributed import KilledWorker
+
+        from rvbuild.engine.cluster.node import Lost
+
+        is_stuck = self._wait(key, task, future)
+        if task.is_refused or is_stuck:
+            self._link.at_last("cancel", [future])
+        if task.is_refused:
+            raise StageError(_lost_text(task))
+        if is_stuck:
+            return Lost()
+        if self._link.is_over():
+            raise Interrupted
+        if future.status in ("cancelled", "lost"):
+            raise self._link.down(again=task.job.making is None)
+        try:
+            return asked(future.result, stopped=self._link.is_over, within_s=_RESULT_S)
+        except KilledWorker:
+            raise StageError(_lost_text(task)) from None
+        except KeyError as error:  # a worker whose session has just ended
+            if self._name not in str(error):
+                raise
+            time.sleep(1)
+            return Lost()
+
+    def _wait(self, key: str, task: _Task, future: Any) -> bool:
         """Wait for the end of a task; return whether it has to be given to the cluster again.
 
         Dask looks for a worker when one joins, but not when that offers something a moment later.
         """
         noted = False
         while not task.done.wait(_LOOK_EVERY_S):
-            if self._is_placed(key) or task.done.is_set():
+            if future.done() or self._link.is_over():
+                break
+            if self._link.has(key) or task.done.is_set():
                 noted = False
             elif self._can_run(task) or len(task.hosts) > _RETRIES:
                 return True
@@ -313,17 +317,8 @@ class Cluster:
                 self._note(f"{task.job.label}: no worker has what it needs ({wanted or 'a slot'}): waiting for one …")
         return False
 
-    def _is_placed(self, key: str) -> bool:
-        """Tell whether a worker has the task, as known since a few seconds at most."""
-        with self._looking:
-            at, placed = self._placed
-            if time.monotonic() - at > _LOOK_EVERY_S / 2:
-                placed = {key for keys in self._client.processing().values() for key in keys}
-                self._placed = time.monotonic(), placed
-        return key in placed
-
     def _can_run(self, task: _Task) -> bool:
-        return any(all(offer.get(n, 0) >= amount for n, amount in task.needs.items()) for offer in self._offered())
+        return any(all(offer.get(n, 0) >= amount for n, amount in task.needs.items()) for offer in self._link.offers())
 
     def _receive(self, event: tuple[float, Any]) -> None:
         """Pass on an event of a node."""
@@ -347,14 +342,16 @@ class Cluster:
             receive(task.progress, kind, value)
 
 
-def _registered(client: Any, session: Session) -> tuple[list[str], bool]:
+def _registered(link: Link, session: Session) -> tuple[list[str], bool]:
     """Open a session on all workers; return why some of them cannot work, and whether that is so of all of them."""
     from rvbuild.engine.cluster.node import Node, report
 
-    client.register_plugin(Node(session), name=session.name)
-    reports = client.run(report, session.name, on_error="return").values()
-    refused = dict.fromkeys(f"{host} {problem}" for host, problem in reports if problem is not None)
-    return list(refused), bool(refused) and all(problem is not None for _, problem in reports)
+    link.register(Node(session))
+    reports = link.ask(link.client.run, report, session.name, on_error="return")
+    # A worker that was lost meanwhile has an error as its result.
+    problems = {result for result in reports.values() if isinstance(result, tuple)}
+    refused = [f"{host} {problem}" for host, problem in sorted(problems, key=str) if problem is not None]
+    return refused, bool(refused) and len(refused) == len(problems)
 
 
 def _refused_text(refused: Sequence[str]) -> str:

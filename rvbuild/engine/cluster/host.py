@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -21,6 +22,9 @@ from rvbuild.engine.run.worker import Failed, Job, failed
 from rvbuild.engine.run.workers import Interrupted, Pool
 from rvbuild.errors import RvbuildError
 from rvbuild.progress import Sent
+
+_CANCEL_EVERY_S = 0.05
+_END_S = 5.0
 
 Told = Callable[[str, Any], None]
 """Receives the kind and the value of an event of a job: `start`, `advance`, `note`."""
@@ -50,7 +54,8 @@ class Host:
         self._answers: dict[int, SimpleQueue[tuple[str, Any]]] = {}
         self._count = 0
         self._ended = False
-        self._pipe.send((dict(environment), logs, list(preload)))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has just ended, as the first job tells
+            self._pipe.send((dict(environment), logs, list(preload)))
         threading.Thread(target=self._receive, daemon=True).start()
 
     def run(self, job: Job, begun: Callable[[int], None], told: Told) -> Any:
@@ -68,7 +73,10 @@ class Host:
             self._count += 1
             number = self._count
             self._answers[number] = answers
-            self._pipe.send(("run", number, job))
+            try:
+                self._pipe.send(("run", number, job))
+            except (BrokenPipeError, ConnectionResetError):  # it has just ended
+                raise EOFError from None
         begun(number)
         try:
             while True:
@@ -135,17 +143,24 @@ def main(words: Sequence[str]) -> None:
         running.pop(number, None)
         send("done", number, result)
 
+    def cancel(number: int) -> None:
+        while (job := running.get(number)) is not None:  # it may not have a child yet
+            pool.cancel(job)
+            time.sleep(_CANCEL_EVERY_S)
+
     with contextlib.suppress(EOFError, OSError):
         while True:
             kind, number, job = pipe.recv()
             if kind == "run":
                 running[number] = job
                 threading.Thread(target=run, args=(number, job), daemon=True).start()
-            elif kind == "cancel" and number in running:
-                pool.cancel(running[number])
+            elif kind == "cancel":
+                threading.Thread(target=cancel, args=(number,), daemon=True).start()
             elif kind == "end":
                 break
-    pool.interrupt()
+    ending = threading.Thread(target=pool.interrupt, daemon=True)
+    ending.start()
+    ending.join(_END_S)  # children that it did not reach end with this process
     os._exit(0)
 
 

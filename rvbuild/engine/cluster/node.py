@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from typing import Any, cast
 from distributed import Worker, WorkerPlugin, get_worker
 
 from rvbuild.engine.cluster.beacon import Beacon
+from rvbuild.engine.cluster.connect import other_version, version_here
 from rvbuild.engine.cluster.host import Host, Told
 from rvbuild.engine.cluster.kept import UnwantedError
 from rvbuild.engine.cluster.outpost import Meeting, Outpost
@@ -39,6 +41,7 @@ MEMORY, COMPUTE, TORCH, GPU = "rvbuild.memory", "rvbuild.compute", "rvbuild.torc
 _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S = 5.0
 _REPORT_EVERY_S = 0.3
+_CANCEL_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Session:
     beacon : Beacon
     is_local : bool
         Whether all workers run on the driver's machine, which then share its GPUs: worker 0 gets GPU 0 and so on.
+    versions : tuple of str
+        Those of the driver that workers must have; see `version_here`.
     client : str
         The driver's client of Dask.
     meeting : Meeting or None
@@ -70,6 +75,7 @@ class Session:
     preload: tuple[str, ...]
     beacon: Beacon
     is_local: bool
+    versions: tuple[str, str]
     client: str
     meeting: Meeting | None = None
 
@@ -88,41 +94,48 @@ class Node(WorkerPlugin):
         self.problem: str | None = None
 
     async def setup(self, worker: Worker) -> None:
-        """Accept jobs, if the worker shares the driver's directories and locks."""
+        """Accept jobs, if the worker has the driver's code and shares its directories and locks."""
         self._worker = worker
         self._host: Host | None = None
         self._starting = threading.Lock()
-        self._running: dict[str, int] = {}
+        self._running: dict[str, int | None] = {}  # key of a task -> number of its job in the host, once it has one
+        self._unwanted: set[str] = set()  # of these tasks, those that nobody waits for any more
         self._outpost: Outpost | None = None
-        self._busy: set[str] = set()  # running tasks
-        self._unwanted: set[str] = set()  # those that nobody waits for any more
         self._is_closing = False
+        try:
+            await self._set_up(worker)
+        except Exception as error:  # Dask would only log it, and call this node anyway
+            self.problem = f"cannot take part ({type(error).__name__}: {error})"
+        if self.problem is not None and not await self._is_out():
+            worker.log_event(self.name, ["", "refused", f"{socket.gethostname()} {self.problem}"])
+
+    async def _set_up(self, worker: Worker) -> None:
         first = worker.name if isinstance(worker.name, int) else 0
         count = card_count()
         self._cards = (
             [first] if self.session.is_local and first < count else range(0 if self.session.is_local else count)
         )
         self._machine = Machine(sys.maxsize, None, len(self._cards))
-        self.problem = await asyncio.to_thread(self._problem)
+        self.problem = await asyncio.to_thread(self._found_problem)
         if self.problem is not None:
-            if not await self._is_out():
-                worker.log_event(self.name, ["", "refused", f"{socket.gethostname()} {self.problem}"])
             return
         await worker.set_resources(**self._offer())
         self._watch = asyncio.create_task(self._watch_driver())
 
-    def _problem(self) -> str | None:
-        """Return why the worker cannot work for the driver; None if it can, with its directory prepared if needed."""
+    def _found_problem(self) -> str | None:
+        """Return why the worker cannot work for the driver; if it can, its own directory is prepared where needed."""
+        if (problem := other_version(*version_here(), self.session.versions)) is not None:
+            return problem
         meeting = self.session.meeting
         if meeting is None:
             return self.session.beacon.problem()
-        if (problem := meeting.problem()) is not None:
-            return problem
-        try:
-            self._outpost = Outpost(Path(self._worker.local_directory).parent / "rvbuild", meeting.url)
-        except (OSError, RvbuildError) as error:
-            return f"cannot use its own disk: {plain(error) or error}"
-        return None
+        if (problem := meeting.problem()) is None:
+            self._outpost = Outpost(self._folder(), meeting.url)
+        return problem
+
+    def _folder(self) -> Path:
+        """Return the directory of this machine for files of jobs, if none is shared."""
+        return Path(self._worker.local_directory).parent / "rvbuild"
 
     async def _is_out(self) -> bool:
         """Tell whether the driver has ended."""
@@ -147,29 +160,32 @@ class Node(WorkerPlugin):
 
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
         """Kill the job of a task that nobody wants any more."""
-        if finish not in ("cancelled", "released", "forgotten"):
-            return
-        if str(key) in self._busy:
+        if finish in ("cancelled", "released", "forgotten") and str(key) in self._running:
             self._unwanted.add(str(key))
-        if (number := self._running.get(str(key))) is not None:
-            host = self._host
-            if host is not None:
-                threading.Thread(target=host.cancel, args=(number,), daemon=True).start()
+            threading.Thread(target=self._cancel, args=(str(key),), daemon=True).start()
+
+    def _cancel(self, key: str) -> None:
+        """Kill a job, which may just be starting."""
+        while key in self._running:
+            number, host = self._running[key], self._host
+            if number is not None and host is not None:
+                host.cancel(number)
+                return
+            time.sleep(_CANCEL_EVERY_S)
 
     def run(self, job: Job) -> Any:
         """Run `job` in a thread of the worker; return its result, a `Failed`, or `Lost`."""
         key = str(self._worker.get_current_task())
         telling = _Telling(self._worker, self.name, key)
         telling("begun", socket.gethostname())
-        self._busy.add(key)
         making = job.making
-        if (
-            making is not None and self._outpost is None
-        ):  # what is left of a lost attempt cannot get into the result of this one
-            folder = job.kwargs["outputs"] / uuid.uuid4().hex
-            folder.mkdir()
-            job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
+        self._running[key] = None
         try:
+            if making is not None and self._outpost is None:
+                # What is left of a lost attempt cannot get into the result of this one.
+                folder = job.kwargs["outputs"] / uuid.uuid4().hex
+                folder.mkdir()
+                job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
             with self._machine.taking(job.demand, lambda: self._is_closing) as share:
                 cards = tuple(self._cards[card] for card in share.cards if card < len(self._cards))
                 job = replace(job, environment={**job.environment, **replace(share, cards=cards).environment()})
@@ -180,9 +196,13 @@ class Node(WorkerPlugin):
             result = Failed(None, "cancelled", "")
         except EOFError:
             return Lost() if self._is_closing else self._died()
+        except OSError as error:  # of the attempt's directory, or of starting the host: a full disk, for example
+            if self._is_closing:
+                return Lost()
+            text = f"on {socket.gethostname()}: {plain(error, self.session.logs)}"
+            return Failed(None, text, traceback.format_exc())
         finally:
             self._running.pop(key, None)
-            self._busy.discard(key)
             self._unwanted.discard(key)
             telling.flush()
         if isinstance(result, Failed):
@@ -225,9 +245,7 @@ class Node(WorkerPlugin):
 
     def _logs(self) -> Path:
         name = re.sub(r"[^\w.-]+", "-", str(self._worker.name))
-        logs = self.session.logs
-        if self._outpost is not None:
-            logs = Path(self._worker.local_directory).parent / "rvbuild" / "log"
+        logs = self.session.logs if self._outpost is None else self._folder() / "log"
         return logs / f"{socket.gethostname()}-{name}"
 
     def _close(self) -> None:
@@ -247,6 +265,8 @@ class Node(WorkerPlugin):
                 await asyncio.to_thread(self._close)
                 with contextlib.suppress(Exception):
                     await self._worker.set_resources(**{self.name: 0})
+                with contextlib.suppress(Exception):  # the first of all nodes; this ends `teardown` and so this task
+                    await self._worker.scheduler.unregister_worker_plugin(name=self.name)
                 return
 
     def _offer(self) -> dict[str, float]:
@@ -296,4 +316,4 @@ def run_job(session: str, job: Job) -> Any:
 def report(session: str, dask_worker: Worker) -> tuple[str, str | None]:
     """Return the host of a worker, and why it takes no jobs of the session; None if it does."""
     node = cast("Node | None", dask_worker.plugins.get(session))
-    return socket.gethostname(), "has no rvbuild that can be used" if node is None else node.problem
+    return socket.gethostname(), "has not started its part of the session" if node is None else node.problem

@@ -41,6 +41,8 @@ from rvbuild.engine.store.state import Record
 from rvbuild.errors import RvbuildError, StageError, StoreError
 from rvbuild.progress import Progress
 
+NOT_REACHED = "not reached: the run stopped after a failure"
+
 
 class Builder:
     """Brings artifacts up to date.
@@ -131,6 +133,8 @@ class Builder:
                 self._succeed(artifact, planned, record, did, seconds)
             return True
         except Interrupted:
+            if not self._stopped.is_set():  # all of the executor's jobs have ended, as another artifact tells
+                self.skip(name, NOT_REACHED)
             return False
         except RvbuildError as error:
             detail = "\n".join(getattr(error, "__notes__", ()))

@@ -3,7 +3,8 @@
 Equal weights give equal bytes.
 
 The graph has one input, `images` (see `rvbuild.learn.export.inputs`), and one output, which the task names. The side of
-images is that of chips. Needs the packages onnx and onnxscript.
+images is that of chips. Weights that one file cannot hold lie in a second one beside it ("external data" of ONNX).
+Needs the packages onnx and onnxscript.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -21,7 +23,7 @@ from torch import nn
 from rvbuild.errors import ModelError
 from rvbuild.learn.export.inputs import BYTE_MAX, input_type
 from rvbuild.learn.export.rewrite import rewrite
-from rvbuild.learn.model_files import ModelInfo
+from rvbuild.learn.model_files import ONNX, ONNX_WEIGHTS, ModelInfo
 from rvbuild.learn.normalize import Normalizer
 
 INPUT = "images"
@@ -29,8 +31,8 @@ OPSET = 18
 IR_VERSION = 9
 """onnxruntime in QGIS refuses 10."""
 
-MOST_BYTES = (1 << 31) - 1
-"""What a file of Protocol Buffers can hold."""
+MOST_BYTES = (1 << 31) - (1 << 26)
+"""The weights that lie in the file of the graph at most: a file of Protocol Buffers holds 2 GiB."""
 
 _BATCH = 2
 """Images in the example: torch takes a batch of one for a constant."""
@@ -54,7 +56,9 @@ class _Whole(nn.Module):
         return self.network(torch.where(torch.isnan(images), torch.zeros_like(values), values))
 
 
-def export(network: nn.Module, info: ModelInfo, output: str, translations: Mapping[Any, Callable[..., Any]]) -> bytes:
+def export(
+    network: nn.Module, info: ModelInfo, output: str, translations: Mapping[Any, Callable[..., Any]], folder: Path
+) -> bytes:
     """Return a network as ONNX.
 
     Parameters
@@ -67,19 +71,20 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
         The name of the output.
     translations
         Functions of onnxscript for operators that torch does not translate.
+    folder
+        Receives `model.onnx.data`, the weights, if they have more than `MOST_BYTES`.
 
     Returns
     -------
     bytes
-        A serialised `onnx.ModelProto` without anything that differs between two exports, such as stack traces.
+        A serialised `onnx.ModelProto` without anything that differs between two exports, such as stack traces; the
+        content of a file in `folder`.
 
     Raises
     ------
     ModelError
         torch cannot export the network.
     """
-    # Before the work, which takes several times the memory of the network.
-    _require_small(sum(weight.nbytes for weight in network.state_dict().values()), info)
     kind = getattr(torch, input_type(info.dtype))
     example = torch.full((_BATCH, info.bands, info.chip_px, info.chip_px), 0.5, dtype=kind)
     try:
@@ -96,7 +101,7 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
                 custom_translation_table=dict(translations),
                 verbose=False,
             )
-        model = program.model_proto  # type: ignore[union-attr]
+        model = _proto(program, folder)
     except Exception as error:  # torch raises what it likes for what it cannot export
         reason = next((line for line in str(error.__cause__ or error).splitlines() if line.strip()), repr(error))
         raise ModelError(f'the model "{info.model}" cannot be exported as ONNX: {reason:.300}') from error
@@ -106,15 +111,34 @@ def export(network: nn.Module, info: ModelInfo, output: str, translations: Mappi
             "perhaps because it uses len(images); images.shape[0] works"
         )
     rewrite(model)
-    _require_small(model.ByteSize(), info)
     _strip(model)
-    onnx.checker.check_model(model, full_check=True)
-    return serialized(model)
+    content = serialized(model)
+    _check(content, folder)
+    return content
 
 
-def _require_small(size: int, info: ModelInfo) -> None:
-    if size > MOST_BYTES:
-        raise ModelError(f'the model "{info.model}" has {size:,} bytes; ONNX files have at most 2 GiB')
+def _proto(program: Any, folder: Path) -> onnx.ModelProto:
+    """Return what torch has exported; large weights are written to a file, without a copy of them in memory."""
+    tensors = [value.const_value for value in program.model.graph.initializers.values()]
+    if sum(tensor.nbytes for tensor in tensors if tensor is not None) <= MOST_BYTES:
+        model: onnx.ModelProto = program.model_proto
+        return model
+    path = folder / ONNX
+    program.save(path, external_data=True)  # the name of the second file is that of the first, and .data
+    model = onnx.load(path, load_external_data=False)
+    path.unlink()
+    return model
+
+
+def _check(content: bytes, folder: Path) -> None:
+    """Raise an exception of onnx unless a network is right."""
+    if not (folder / ONNX_WEIGHTS).exists():
+        onnx.checker.check_model(content, full_check=True)
+        return
+    path = folder / ONNX
+    path.write_bytes(content)
+    onnx.checker.check_model(path, full_check=True)  # by path: weights in a second file are found beside the first
+    path.unlink()
 
 
 def with_metadata(content: bytes, metadata: Mapping[str, str]) -> bytes:

@@ -22,6 +22,7 @@ def card(
     parameters: int,
     *,
     onnx: bool = True,
+    two_files: bool = False,
     place: str = "BUNDLE.zip",
 ) -> str:
     """Return the card as Markdown.
@@ -38,6 +39,8 @@ def card(
         The number of weights.
     onnx
         Whether there is a network for onnxruntime.
+    two_files
+        Whether the weights of that network have a file of their own.
     place
         What commands call the bundle.
     """
@@ -93,7 +96,14 @@ def card(
         f"rvbuild bundle --verify {place}",
         "```",
     ]
-    if onnx:
+    if two_files:
+        lines += [
+            "",
+            "`model.onnx` also runs in onnxruntime and OpenVINO, which read its weights from `model.onnx.data` in the "
+            "same directory. Programs that take a single file cannot load it. `model.stac.json` describes its input "
+            "and output.",
+        ]
+    elif onnx:
         lines += [
             "",
             "`model.onnx` also runs in QGIS Deepness, GeoDeep and onnxruntime; `model.stac.json` describes its input "

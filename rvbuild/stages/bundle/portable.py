@@ -30,7 +30,10 @@ class Portable(NamedTuple):
     info: ModelInfo
     parameters: int
     """The number of weights."""
-    onnx: bytes
+    onnx: Path
+    """The exported network."""
+    onnx_weights: Path | None
+    """The file of its weights, if they are too large for the network's own."""
     selftest: bytes
     difference: float
     """The largest difference of a score between torch and onnxruntime is below this power of ten."""
@@ -42,6 +45,7 @@ def portable(
     stats: ImageFigures,
     settings: BundleStageSettings,
     trained: TrainedSettings | None,
+    folder: Path,
 ) -> Portable:
     """Export a trained model, and compare what both engines predict.
 
@@ -53,6 +57,8 @@ def portable(
         The statistics of the training imagery.
     settings
         Of the stage.
+    folder
+        Receives the files of the exported network.
 
     Raises
     ------
@@ -63,15 +69,15 @@ def portable(
     images = sample(info, stats)
     task, network = tasks.get(info.task), Network(model, info, "cpu")
     with told_of("bundle.onnx", "Remove the key, or choose another train.model"):
-        export = export_network(model, info)
+        export = export_network(model, info, folder)
         with network.computing():
             predictions = network(images, None)
             expected = task.PORTABLE.expected(predictions)
-            difference = compared(network, export, images, expected, "onnxruntime")
+            difference = compared(network, export, export.write(export.about), images, expected, "onnxruntime")
             selftest = _selftest(network, images, predictions)
-    onnx = export.file({**export.about, "largest_difference": difference}, metadata_of(info, settings))
+    onnx = export.write({**export.about, "largest_difference": difference}, metadata_of(info, settings))
     parameters = sum(weight.numel() for weight in model.parameters())
-    return Portable(info, parameters, onnx, selftest, difference)
+    return Portable(info, parameters, onnx, export.weights, selftest, difference)
 
 
 def _selftest(network: Network, images: np.ndarray, predictions: Any) -> bytes:

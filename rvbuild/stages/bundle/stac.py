@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
+from pathlib import Path
 from typing import Any
 
 from rvbuild import tasks
 from rvbuild.learn.export.inputs import input_type
-from rvbuild.learn.model_files import ModelInfo
+from rvbuild.learn.model_files import ONNX, ONNX_WEIGHTS, ModelInfo
 from rvbuild.stages.bundle.settings import BundleStageSettings
+from rvbuild.stages.bundle.zip import sha256
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
@@ -19,7 +20,9 @@ EXTENSIONS = (
 _IMAGE_AXES = ["batch", "bands", "height", "width"]
 
 
-def stac_item(info: ModelInfo, settings: BundleStageSettings, onnx: bytes, parameters: int) -> dict[str, Any]:
+def stac_item(
+    info: ModelInfo, settings: BundleStageSettings, onnx: Path, weights: Path | None, parameters: int
+) -> dict[str, Any]:
     """Return the item as JSON data.
 
     A model has no place and no time: the geometry is null, and the interval is that of the extension's own examples.
@@ -28,13 +31,12 @@ def stac_item(info: ModelInfo, settings: BundleStageSettings, onnx: bytes, param
     ----------
     info, settings
         Of the bundle.
-    onnx
-        The exported network.
+    onnx, weights
+        The exported network, and the file of its weights if they have one of their own.
     parameters
         The number of its weights.
     """
     portable, side = tasks.get(info.task).PORTABLE, info.chip_px
-    digest = hashlib.sha256(onnx).hexdigest()
     colors = {item["name"]: item["color"] for item in settings["classes"]}
     name = f"{info.model} for {', '.join(info.outputs)}"
     bands = [f"band {number}" for number in range(1, info.bands + 1)]
@@ -68,6 +70,33 @@ def stac_item(info: ModelInfo, settings: BundleStageSettings, onnx: bytes, param
         "resize_type": None,
         "pre_processing_function": None,
     }
+    digest = sha256(onnx)
+    model = {
+        "href": f"./{ONNX}",
+        "type": "application/octet-stream; application=onnx",
+        "title": "The network with its normalisation as ONNX",
+        "roles": ["mlm:model", "mlm:weights"],
+        "mlm:artifact_type": "onnx",
+        "file:size": onnx.stat().st_size,
+        "file:checksum": f"1220{digest}",
+    }
+    assets = {"model": model}
+    if weights is not None:
+        model["roles"] = ["mlm:model"]
+        assets["weights"] = {
+            "href": f"./{ONNX_WEIGHTS}",
+            "type": "application/octet-stream",
+            "title": f"The weights of the network, which {ONNX} reads from beside it",
+            "roles": ["mlm:weights"],
+            "file:size": weights.stat().st_size,
+            "file:checksum": f"1220{sha256(weights)}",
+        }
+    assets["card"] = {
+        "href": "./README.md",
+        "type": "text/markdown",
+        "title": "Model card",
+        "roles": ["metadata"],
+    }
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -90,21 +119,5 @@ def stac_item(info: ModelInfo, settings: BundleStageSettings, onnx: bytes, param
             "mlm:hyperparameters": {"model_args": dict(info.model_args)} if info.model_args else {},
         },
         "links": [],
-        "assets": {
-            "model": {
-                "href": "./model.onnx",
-                "type": "application/octet-stream; application=onnx",
-                "title": "The network with its normalisation as ONNX",
-                "roles": ["mlm:model", "mlm:weights"],
-                "mlm:artifact_type": "onnx",
-                "file:size": len(onnx),
-                "file:checksum": f"1220{digest}",
-            },
-            "card": {
-                "href": "./README.md",
-                "type": "text/markdown",
-                "title": "Model card",
-                "roles": ["metadata"],
-            },
-        },
+        "assets": assets,
     }

@@ -13,10 +13,10 @@ import safetensors.numpy
 
 from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
+from rvbuild.learn.model_files import DESCRIPTION, ONNX, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle.predict import open_bundle
-from rvbuild.stages.engines.exported import ONNX, is_installed, misfit
+from rvbuild.stages.engines.exported import is_installed, misfit
 from rvbuild.stages.names import EXPORTED_ENGINES, Engine
 from rvbuild.stages.predictor import Predictor, WithOutput, has_torch, load_predictor
 from rvbuild.tasks.portable import LARGEST_DIFFERENCE, SCORES

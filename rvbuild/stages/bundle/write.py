@@ -5,20 +5,22 @@ Members: `model.safetensors`, `model.json`, `stats.json`, `project.json` (the se
 Python: the modules that `model.json` and `project.json` embed, as files that a person can read before allowing them to
 run.
 
-With `bundle.onnx` also `model.onnx`, the network with its normalisation for other programs; `selftest.safetensors`, an
-image with the classes that a prediction must give; `model.stac.json`, a STAC item; and `README.md`, a model card.
+With `bundle.onnx` also `model.onnx`, the network with its normalisation for other programs, and `model.onnx.data` if
+its weights are too large for one file; `selftest.safetensors`, an image with the classes that a prediction must give;
+`model.stac.json`, a STAC item; and `README.md`, a model card.
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rvbuild.errors import ModelError
 from rvbuild.language.user_code import sources
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, require_named
+from rvbuild.learn.model_files import DESCRIPTION, ONNX, ONNX_WEIGHTS, WEIGHTS, require_named
 from rvbuild.progress import Progress
 from rvbuild.settings.image import ImageSettings
 from rvbuild.settings.train import TrainedSettings
@@ -74,23 +76,41 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: BundleStageSettings, out
     }
     members.update(code_members(description.get("code")))
     members.update(code_members(image.get("code")))
-    if onnx is not None:
-        from rvbuild.stages.bundle.portable import portable  # it imports torch and onnx
+    # Beside the zip: exported weights may have gigabytes.
+    with tempfile.TemporaryDirectory(prefix=".onnx-", dir=outputs) as folder:
+        if onnx is not None:
+            members |= _described(inputs, settings, trained, Path(folder), progress)
+        progress.start("bundle", len(members), "files")
+        write_zip(outputs / BUNDLE, members, progress.advance)
 
-        progress.start("export ONNX", 1, "networks")
-        (log,) = inputs["log"]
-        epochs = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        figures = json.loads(stats.read_bytes())
-        made = portable(model[WEIGHTS], model[DESCRIPTION], figures, settings, trained)
-        progress.note(f"onnxruntime predicts the same classes as torch; scores differ by less than {made.difference:g}")
-        members |= {
-            "model.onnx": made.onnx,
-            "selftest.safetensors": made.selftest,
-            "model.stac.json": _text(stac_item(made.info, settings, made.onnx, made.parameters)),
-            "README.md": card(made.info, settings, figures, epochs, made.parameters).encode(),
-        }
-    progress.start("bundle", len(members), "files")
-    write_zip(outputs / BUNDLE, members, progress.advance)
+
+def _described(
+    inputs: Mapping[str, Sequence[Path]],
+    settings: BundleStageSettings,
+    trained: TrainedSettings | None,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Path | bytes]:
+    """Return the members that `bundle.onnx` adds; the network is exported into a directory."""
+    from rvbuild.stages.bundle.portable import portable  # it imports torch and onnx
+
+    progress.start("export ONNX", 1, "networks")
+    model = {path.name: path for path in inputs["model"]}
+    (log,), (stats,) = inputs["log"], inputs["stats"]
+    epochs = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    figures = json.loads(stats.read_bytes())
+    made = portable(model[WEIGHTS], model[DESCRIPTION], figures, settings, trained, folder)
+    progress.note(f"onnxruntime predicts the same classes as torch; scores differ by less than {made.difference:g}")
+    two_files = made.onnx_weights is not None
+    members: dict[str, Path | bytes] = {
+        ONNX: made.onnx,
+        "selftest.safetensors": made.selftest,
+        "model.stac.json": _text(stac_item(made.info, settings, made.onnx, made.onnx_weights, made.parameters)),
+        "README.md": card(made.info, settings, figures, epochs, made.parameters, two_files=two_files).encode(),
+    }
+    if made.onnx_weights is not None:
+        members[ONNX_WEIGHTS] = made.onnx_weights
+    return members
 
 
 def _text(content: Mapping[str, object]) -> bytes:

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 import xxhash
 
 from rvbuild.errors import DataError
+from rvbuild.learn.model_files import ONNX, ONNX_WEIGHTS
 
 MANIFEST = "manifest.json"
 FORMAT = "rvbuild bundle 2"
@@ -30,7 +31,7 @@ DIGESTS: Mapping[str, tuple[str, Callable[[], Any]]] = {
 }
 """The formats that are read, and the digest of members in each."""
 
-EXTRAS = frozenset({"model.onnx", "selftest.safetensors", "model.stac.json", "README.md"})
+EXTRAS = frozenset({ONNX, ONNX_WEIGHTS, "selftest.safetensors", "model.stac.json", "README.md"})
 """Members that a bundle may have besides the required ones, if it was made with `bundle.onnx`."""
 
 CODE_MEMBER = re.compile(r"code/(?:[A-Za-z_]\w*/)*[A-Za-z_]\w*\.py", re.ASCII)
@@ -130,6 +131,12 @@ def extract_zip(
     return sorted(set(entries) - {MANIFEST})
 
 
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, which may be larger than the memory, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _entry(name: str, size: int) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     entry.compress_type = zipfile.ZIP_STORED
@@ -188,7 +195,7 @@ def _oddity(entry: zipfile.ZipInfo) -> str | None:
         return "is encrypted"
     if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
         return "is compressed; rvbuild stores members uncompressed"
-    if not entry.filename.endswith((".safetensors", ".onnx")) and entry.file_size > MAX_TEXT_BYTES:
+    if not entry.filename.endswith((".safetensors", ONNX, ONNX_WEIGHTS)) and entry.file_size > MAX_TEXT_BYTES:
         return f"has {entry.file_size:,} bytes; expected at most {MAX_TEXT_BYTES:,}"
     return None
 

@@ -23,9 +23,6 @@ from rvbuild.stages.engines.onnx_runtime import OnnxRuntimeGraph
 from rvbuild.stages.engines.open_vino import OpenVinoGraph
 from rvbuild.stages.names import ENGINE_EXTRAS, ExportedEngine
 
-ONNX = "model.onnx"
-"""The file of an exported network."""
-
 METADATA = "rvbuild"
 """The entry of the metadata that says how the output is read, as JSON."""
 
@@ -148,7 +145,7 @@ def load_exported(
     Parameters
     ----------
     path
-        The `model.onnx`.
+        The `model.onnx`; `model.onnx.data` lies beside it if its weights are large.
     info
         The description of the model.
     engine

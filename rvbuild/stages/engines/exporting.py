@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from rvbuild import tasks
 from rvbuild.errors import ModelError
 from rvbuild.geo.raster.stats import ImageFigures
 from rvbuild.learn.export.graph import export, with_metadata
-from rvbuild.learn.model_files import ModelInfo
+from rvbuild.learn.model_files import ONNX, ONNX_WEIGHTS, ModelInfo
 from rvbuild.stages.engines.exported import METADATA, load_exported
 from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.network import Network
@@ -39,15 +39,32 @@ class Export(NamedTuple):
     """The graph, without metadata."""
     about: Mapping[str, Any]
     """What its metadata say of it: the task, the classes, and how the output is read."""
+    folder: Path
+    """Where its file is written; the weights lie there if they are too large for it."""
 
-    def file(self, about: Mapping[str, Any], others: Mapping[str, str] | None = None) -> bytes:
-        """Return the content of a `model.onnx` that says `about` of itself, with other metadata."""
+    @property
+    def weights(self) -> Path | None:
+        """The file of the weights, if they have one of their own."""
+        path = self.folder / ONNX_WEIGHTS
+        return path if path.is_file() else None
+
+    def write(self, about: Mapping[str, Any], others: Mapping[str, str] | None = None) -> Path:
+        """Write the `model.onnx` that says `about` of itself, with other metadata."""
         text = json.dumps(about, sort_keys=True, ensure_ascii=False)
-        return with_metadata(self.content, {**(others or {}), METADATA: text})
+        path = self.folder / ONNX
+        path.write_bytes(with_metadata(self.content, {**(others or {}), METADATA: text}))
+        return path
 
 
-def export_network(model: nn.Module, info: ModelInfo) -> Export:
+def export_network(model: nn.Module, info: ModelInfo, folder: Path) -> Export:
     """Export a trained network.
+
+    Parameters
+    ----------
+    model, info
+        The network, and its description.
+    folder
+        Receives `model.onnx.data`, if one file cannot hold the weights, and `model.onnx` when it is written.
 
     Raises
     ------
@@ -57,8 +74,8 @@ def export_network(model: nn.Module, info: ModelInfo) -> Export:
     task = tasks.get(info.task)
     exported = task.exported(model, info)
     exported.network.eval()
-    content = export(exported.network, info, task.PORTABLE.output, exported.translations)
-    about = {
+    content = export(exported.network, info, task.PORTABLE.output, exported.translations, folder)
+    about: dict[str, Any] = {
         "task": info.task,
         "model": info.model,
         "bands": info.bands,
@@ -67,7 +84,12 @@ def export_network(model: nn.Module, info: ModelInfo) -> Export:
         "output_ids": info.output_ids,
         "reading": dict(exported.reading),
     }
-    return Export(exported.network, content, about)
+    made = Export(exported.network, content, about, folder)
+    if made.weights:
+        # So that the file of the graph differs if the weights do.
+        with made.weights.open("rb") as file:
+            about["weights_sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return made
 
 
 @contextlib.contextmanager
@@ -115,7 +137,12 @@ def _spread(info: ModelInfo, stats: ImageFigures, dtype: np.dtype[Any]) -> tuple
 
 
 def compared(
-    network: Network, export: Export, images: np.ndarray, expected: Mapping[str, np.ndarray], engine: ExportedEngine
+    network: Network,
+    export: Export,
+    path: Path,
+    images: np.ndarray,
+    expected: Mapping[str, np.ndarray],
+    engine: ExportedEngine,
 ) -> float:
     """Return the power of ten that the largest difference of a score between torch and an engine is below.
 
@@ -125,8 +152,8 @@ def compared(
     ----------
     network
         The network in torch.
-    export
-        The exported network.
+    export, path
+        The exported network, and its file.
     images
         As `sample` returns them.
     expected
@@ -140,14 +167,11 @@ def compared(
         The engine cannot compute it, or predicts something else.
     """
     info, portable = network.info, tasks.get(network.info.task).PORTABLE
-    with tempfile.TemporaryDirectory(prefix="rvbuild-onnx-") as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(export.file(export.about))
-        session = load_exported(path, info, engine, "cpu", where=f'the model "{info.model}"')
-        output = session.output(images, None)
-        with torch.inference_mode():
-            of_torch = export.network(network.normalized(images, None)).numpy()
-        wrong, count = portable.misses(session.read(output), expected)
+    session = load_exported(path, info, engine, "cpu", where=f'the model "{info.model}"')
+    output = session.output(images, None)
+    with torch.inference_mode():
+        of_torch = export.network(network.normalized(images, None)).numpy()
+    wrong, count = portable.misses(session.read(output), expected)
     difference = portable.difference(of_torch, output, len(info.outputs))
     if wrong or not difference <= LARGEST_DIFFERENCE:
         raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,9 @@ NORMALIZATIONS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "normalize"), NORMALIZATIONS, ids=lambda value: str(value)[:24])
-def test_the_graph_normalises_as_torch_does_and_no_data_become_zero(dtype, normalize):
+def test_the_graph_normalises_as_torch_does_and_no_data_become_zero(dtype, normalize, tmp_path):
     info = info_of(dtype, normalize)
-    content = export(Nothing(), info, "values", {})
+    content = export(Nothing(), info, "values", {}, tmp_path)
     random = np.random.default_rng(0)
     means = np.array(normalize.get("mean", [120, 120])).reshape(1, 2, 1, 1)
     images = (means + random.normal(0, 40, (3, 2, SIDE, SIDE))).astype(dtype)
@@ -61,14 +62,16 @@ def test_the_graph_normalises_as_torch_does_and_no_data_become_zero(dtype, norma
 
 
 @pytest.mark.slow
-def test_equal_weights_give_equal_bytes_without_a_trace_of_the_export():
+def test_equal_weights_give_equal_bytes_without_a_trace_of_the_export(tmp_path):
     info = info_of("uint8", {"kind": "scale", "max": 255})
 
     def made() -> bytes:
         torch.manual_seed(0)
-        return export(nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU()).eval(), info, "values", {})
+        network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU()).eval()
+        return export(network, info, "values", {}, tmp_path)
 
     content = made()
+    assert not list(tmp_path.iterdir())
     assert content == made()
     assert b"site-packages" not in content and b"stack_trace" not in content and b"tests" not in content
     model = onnx.load_model_from_string(content)
@@ -87,28 +90,44 @@ def test_metadata_are_written_in_the_order_of_their_names():
     assert [(m.key, m.value) for m in onnx.load_model_from_string(content).metadata_props] == [("a", "2"), ("z", "1")]
 
 
-def test_what_torch_cannot_export_is_one_message():
+def test_what_torch_cannot_export_is_one_message(tmp_path):
     class Depends(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images + 1 if images.sum() > 0 else images
 
     with pytest.raises(ModelError, match=r'^the model "m" cannot be exported as ONNX: .+'):
-        export(Depends(), info_of("uint8", {"kind": "scale", "max": 255}), "values", {})
+        export(Depends(), info_of("uint8", {"kind": "scale", "max": 255}), "values", {}, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_network_for_one_number_of_images_is_refused():
+def test_a_network_for_one_number_of_images_is_refused(tmp_path):
     class Fixed(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images * len(images)
 
     with pytest.raises(ModelError, match=r"it is made for one number of images, perhaps because it uses len\(images\)"):
-        export(Fixed(), info_of("uint8", {"kind": "scale", "max": 255}), "values", {})
+        export(Fixed(), info_of("uint8", {"kind": "scale", "max": 255}), "values", {}, tmp_path)
 
 
-def test_a_network_that_is_too_large_is_refused_before_the_work(monkeypatch):
-    monkeypatch.setattr(graph, "MOST_BYTES", 100)
-    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("exported"))
-    network = nn.Conv2d(2, 3, 3).eval()
-    with pytest.raises(ModelError, match=r'the model "m" has 228 bytes; ONNX files have at most 2 GiB'):
-        export(network, info_of("uint8", {"kind": "scale", "max": 255}), "values", {})
+@pytest.mark.slow
+def test_weights_that_one_file_cannot_hold_lie_in_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 3, 3, bias=False)).eval()
+    weights = sum(weight.nbytes for weight in network.state_dict().values())
+    images = np.random.default_rng(0).random((3, 2, SIDE, SIDE), np.float32)
+    values = []
+    for name, most in (("one", weights + 99), ("two", weights - 1), ("again", weights - 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.setattr(graph, "MOST_BYTES", most)
+        content = export(network, info_of("uint8", {"kind": "scale", "max": 255}), "values", {}, folder)
+        assert [path.name for path in folder.iterdir()] == (["model.onnx.data"] if name != "one" else [])
+        path = folder / "model.onnx"
+        path.write_bytes(with_metadata(content, {"a": "1"}))
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        values.append(session.run(None, {"images": images})[0])
+    assert (tmp_path / "two/model.onnx.data").stat().st_size == weights
+    assert (tmp_path / "one/model.onnx").stat().st_size > weights > (tmp_path / "two/model.onnx").stat().st_size
+    for name in ("model.onnx", "model.onnx.data"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert values[0].std() > 0 and (values[0] == values[1]).all()

@@ -7,7 +7,6 @@ user: the card, `config.json`, licences, pictures.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.errors import DataError, UsageError
-from rvbuild.stages.bundle.zip import CHUNK_BYTES, CODE_MEMBER, EXTRAS, FORMAT, MANIFEST, MAX_TEXT_BYTES, write_zip
+from rvbuild.stages.bundle.zip import CODE_MEMBER, EXTRAS, FORMAT, MANIFEST, MAX_TEXT_BYTES, sha256, write_zip
 
 CONFIG = "config.json"
 """The file by which the hub counts downloads; it also tells that a directory is ours."""
@@ -100,7 +99,7 @@ def _members(folder: Path) -> dict[str, Path | bytes]:
         path = folder / name
         if not path.is_file():
             raise DataError(f"{folder}: is incomplete: it lacks {name}; with git, run `git lfs pull`")
-        if not isinstance(claim, dict) or claim.get("sha256") != _sha256(path):
+        if not isinstance(claim, dict) or claim.get("sha256") != sha256(path):
             raise DataError(
                 f"{path}: is damaged or was changed: it does not match {MANIFEST}. Get it again; large files of a "
                 "clone without `git lfs pull` are stand-ins"
@@ -111,11 +110,3 @@ def _members(folder: Path) -> dict[str, Path | bytes]:
 
 def _is_member(name: str) -> bool:
     return name in MEMBERS | EXTRAS or CODE_MEMBER.fullmatch(name) is not None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

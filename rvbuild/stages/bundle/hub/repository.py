@@ -13,7 +13,7 @@ from typing import Any
 
 import safetensors
 
-from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
+from rvbuild.learn.model_files import DESCRIPTION, ONNX, ONNX_WEIGHTS, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.selection import Epoch, best_epoch
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle.card import card
@@ -21,9 +21,9 @@ from rvbuild.stages.bundle.hub.folder import CONFIG, MODEL_TYPE, config_of, requ
 from rvbuild.stages.bundle.hub.front_matter import front_matter
 from rvbuild.stages.bundle.settings import BundleStageSettings, PortableSettings
 from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS
-from rvbuild.stages.bundle.zip import FORMAT, MANIFEST, extract_zip
+from rvbuild.stages.bundle.zip import FORMAT, MANIFEST, extract_zip, sha256
 
-CARD, PREPROCESSOR, ONNX = "README.md", "preprocessor_config.json", "model.onnx"
+CARD, PREPROCESSOR = "README.md", "preprocessor_config.json"
 
 _NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -90,7 +90,10 @@ def _texts(
     settings["onnx"] = about
     stats = json.loads((content / STATS).read_bytes())
     onnx = ONNX in members
-    text = card(info, settings, stats, epochs, _parameters(content / WEIGHTS), onnx=onnx, place="DIR")
+    two_files = ONNX_WEIGHTS in members
+    text = card(
+        info, settings, stats, epochs, _parameters(content / WEIGHTS), onnx=onnx, two_files=two_files, place="DIR"
+    )
     texts = {
         CARD: (front_matter(info, name, about["start"], _kept(epochs, about), onnx) + "\n" + text).encode(),
         PREPROCESSOR: _json(preprocessor(info)),
@@ -164,12 +167,11 @@ def _is_ours(folder: Path, name: str, written: Any) -> bool:
     """Tell whether a file is as it was written."""
     path = folder / name
     plain = ".." not in Path(name).parts and not Path(name).is_absolute() and path.is_file() and not path.is_symlink()
-    return plain and isinstance(written, Mapping) and written.get(name) == _sha(path.read_bytes())
+    return plain and isinstance(written, Mapping) and written.get(name) == sha256(path)
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {"size": len(content), "sha256": _sha(content)}
+    return {"size": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _sha(content: bytes) -> str:
