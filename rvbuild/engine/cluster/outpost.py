@@ -83,10 +83,10 @@ class Outpost:
         self._remote = RemoteStore(url)
         self._kept = Kept(self._root, self._remote)
         owner = uuid.uuid4().hex
+        self._lock = acquire(self._root / "locks" / owner)
         self._jobs = self._root / "jobs" / owner
         self._jobs.mkdir(parents=True)
         (self._root / "resume").mkdir(exist_ok=True)
-        self._lock = acquire(self._root / "locks" / owner)
         self._sweep()
 
     def close(self) -> None:
