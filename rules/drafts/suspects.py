@@ -31,7 +31,7 @@ from rvbuild.rules.drafts.sums import summed, totals
 if TYPE_CHECKING:
     from rvbuild.stages.review.settings import ReviewedScene, SuspectsSettings
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.review.suspects:run"
 CODE = ("rvbuild.stages.review.suspects", "{task}")
 WRITES = ("suspects.json",)

@@ -17,6 +17,7 @@ from rvbuild.api.evaluation import Evaluation, read_evaluation
 from rvbuild.api.runs import BuildError, Reports, Run, remark, run_of
 from rvbuild.api.scene import Scene
 from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.jobs import paths_of, settings_of
 from rvbuild.errors import UsageError, nearest
@@ -28,7 +29,7 @@ from rvbuild.session.names import BUILDING
 from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
 from rvbuild.session.session import Session, may_run_rules, open_session
-from rvbuild.session.status import ArtifactStatus, Explanation, explanations, statuses
+from rvbuild.session.status import Explanation, explanations, statuses
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader

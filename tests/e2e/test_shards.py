@@ -78,12 +78,12 @@ def test_a_kill_and_other_numbers_of_processes_change_no_byte(sharded: Space) ->
     failed = re.findall(r"failed +train +process [12] of 2 of the training was killed \(out of memory\? try fewer", out)
     assert run.returncode == 1 and len(failed) == 1, out
 
-    ended = sharded.process("train", "--procs", "1")
+    ended = sharded.rvbuild("train", "--procs", "1", inline=False)
     assert ended.status == 0, ended.out + ended.err
     assert (after := re.search(r"train: continuing after epoch (\d+)", ended.out)) and 1 <= int(after[1]) < 20
     after_kills = sharded.shown()
     assert live.read_bytes() == after_kills["train/log.jsonl"]
-    again = sharded.process("train", "-B", "--procs", "4")
+    again = sharded.rvbuild("train", "-B", "--procs", "4", inline=False)
     assert again.status == 0 and "not reproducible" not in again.err + again.out
     assert sharded.shown() == after_kills
 

@@ -39,6 +39,15 @@ def test_scores_are_probabilities(distance: float, most: float) -> None:
     assert float(np.square(scores - wrong).mean()) < most * 0.5
 
 
+@pytest.mark.parametrize("errors", [0, 30, 90])
+def test_frequent_errors_are_not_taken_for_rare_ones(errors: int) -> None:
+    labels, made, wrong = drawn(600, errors, 2.0)
+    scores = judge_labels(labels, made).chances.sum(axis=1)
+    assert abs(float(scores.mean()) - errors / 600) < 0.03
+    doubtful = (scores > 0.1) & (scores < 0.6)
+    assert errors == 0 or float(wrong[doubtful].mean()) < 1.5 * float(scores[doubtful].mean())
+
+
 def test_copies_are_told_by_their_overlap() -> None:
     labels, made, _ = drawn(100, 0, 3.0)
     labels[7], labels[8] = labels[7]._replace(overlap=0.8), labels[8]._replace(overlap=0.8)

@@ -71,7 +71,8 @@ OF_COMMANDS = {
             "hub",
             type=click.Path(path_type=Path),
             metavar="DIR",
-            help="Write the bundle of a project as a model repository of the Hugging Face hub; no upload.",
+            help="Write the bundle of a project, or BUNDLE.zip, as a model repository of the Hugging Face hub; no "
+            "upload.",
         ),
         _CODE,
     ),

@@ -42,6 +42,7 @@ _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S = 5.0
 _REPORT_EVERY_S = 0.3
 _CANCEL_EVERY_S = 0.05
+_ERRORS_OF_HOSTS = ("WorkerDiedError", "StageError", "StoreError")
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,9 @@ class Node(WorkerPlugin):
         )
 
     def _with_host(self, failed: Failed) -> str:
-        died = failed.kind is not None and failed.kind.endswith(":WorkerDiedError")
-        return f"on {socket.gethostname()}: {failed.message}" if died or failed.kind is None else failed.message
+        """Return a message that names the host, unless it is about the data, which are the same everywhere."""
+        is_here = failed.kind is None or failed.kind.rpartition(":")[2] in _ERRORS_OF_HOSTS
+        return f"on {socket.gethostname()}: {failed.message}" if is_here else failed.message
 
     def _died(self) -> Failed:
         """Return the failure of a job whose host has ended; there will be another for the next job."""

@@ -1,9 +1,9 @@
 """The probability that labels are wrong, learned from errors that were made of the same labels on purpose.
 
 A logistic regression tells errors of each kind from labels as they are; it is learned in some folds of the area and
-applied in another. Its odds, times how frequent errors are, are the odds that a label is one. How frequent they are
-is estimated from the labels, starting from `EXPECTED`; and labels that are probably wrong count less as examples of
-right ones when the regression is repeated.
+applied in another. Its odds, times how frequent errors are, are the odds that a label is one. How frequent they are is
+counted: labels that look like errors, relative to how many made errors do. Labels that are probably wrong count less
+as examples of right ones when the regression is repeated.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ LABELLED = 0.35
 FREE = 0.25
 """A place may lack a label if labels of the class cover less of it, and it overlaps each other label less."""
 
+SEEN = 0.2
+"""The least share of known errors above a level at which others are counted."""
+
 FEWEST = 5
 """Labels of a class before it has a median of its own, and objects that must be recognised before others are looked
 for."""
@@ -65,7 +68,7 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
     own, errors = _relative(raw, items, raw, items), _relative(raw_made, made, raw, items)
     folds, made_folds = np.array([item.fold for item in items]), np.array([item.fold for item in made])
     expected = np.array([EXPECTED[kind] for kind in kinds])
-    chances, prior = np.zeros((len(items), len(kinds))), expected
+    chances = np.zeros((len(items), len(kinds)))
     outcomes = np.array([kinds.index(kind) + 1 for kind in kind_of])
     for _ in range(ROUNDS):
         right = 1 - chances.sum(axis=1)
@@ -85,10 +88,14 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
             )
             odds[folds == fold] = model.log_odds(own[folds == fold])
             made_odds[made_folds == fold] = model.log_odds(errors[made_folds == fold])
+        shares = np.zeros(len(kinds))
+        scores, made_scores = _apart(odds), _apart(made_odds)
         for column in range(len(kinds)):
-            of_kind = made_odds[outcomes == column + 1, column]
-            odds[:, column] = _tempered(odds[:, column], right, of_kind, np.ones(len(of_kind)))
-        chances, prior = _chances(odds, prior, expected)
+            of_kind = outcomes == column + 1
+            shares[column] = _share(scores[:, column], made_scores[of_kind, column], float(expected[column]))
+            made_of_kind = made_odds[of_kind, column]
+            odds[:, column] = _tempered(odds[:, column], right, made_of_kind, np.ones(len(made_of_kind)))
+        chances = _chances(odds, shares)
     return Judged(kinds, chances)
 
 
@@ -104,8 +111,7 @@ def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
     folds = np.array([place.fold for place in every])
     chances = np.zeros(len(free))
     # Before looking: so many objects lack a label, among these places.
-    expected = np.array([min(EXPECTED["missing"] * len(known) / len(free), 0.5)])
-    prior = expected
+    expected = min(EXPECTED["missing"] * len(known) / len(free), 0.5)
     for _ in range(ROUNDS):
         odds = np.zeros(len(every))
         weights = np.concatenate([np.ones(len(known)), 1 - chances])
@@ -118,9 +124,9 @@ def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
             model = fit(features[train], positive[train], weights[train])
             odds[folds == fold] = model.log_odds(features[folds == fold])[:, 0]
         others = odds[len(known) :]
+        share = _share(others, odds[: len(known)], expected)
         others = _tempered(others, weights[len(known) :], odds[: len(known)], weights[: len(known)])
-        of_each, prior = _chances(others[:, np.newaxis], prior, expected)
-        chances = of_each[:, 0]
+        chances = _chances(others[:, np.newaxis], np.array([share]))[:, 0]
     return free, chances
 
 
@@ -152,15 +158,33 @@ def _tempered(odds: Floats, weights: Floats, positive: Floats, positive_weights:
     return model.log_odds(odds[:, np.newaxis])[:, 0]
 
 
-def _chances(log_odds: Floats, prior: Floats, expected: Floats) -> tuple[Floats, Floats]:
-    """Return the probability of each kind (N, K), and how frequent each is (K,)."""
-    likely = np.exp(np.clip(log_odds, -20, 20))
-    chances = np.zeros_like(likely)
-    for _ in range(30):
-        odds = likely * prior / max(1 - float(prior.sum()), 1e-3)
-        chances = odds / (1 + odds.sum(axis=1, keepdims=True))
-        prior = (chances.sum(axis=0) + BELIEF * expected) / (len(likely) + BELIEF)
-    return chances, prior
+def _chances(log_odds: Floats, shares: Floats) -> Floats:
+    """Return the probability of each kind (N, K), if shares (K,) of all have it."""
+    odds = np.exp(np.clip(log_odds, -20, 20)) * shares / max(1 - float(shares.sum()), 1e-3)
+    return np.asarray(odds / (1 + odds.sum(axis=1, keepdims=True)))
+
+
+def _apart(log_odds: Floats) -> Floats:
+    """Return the log-odds of each kind (N, K) against all else, given those against what is right."""
+    powers = np.exp(np.clip(log_odds, -20, 20))
+    return np.asarray(np.log(powers) - np.log(1 + powers.sum(axis=1, keepdims=True) - powers))
+
+
+def _share(scores: Floats, errors: Floats, expected: float) -> float:
+    """Return how frequent errors of a kind are, given scores of labels (N,) and of errors of this kind (M,).
+
+    If half of such errors score above some level, errors are at most twice as many as the labels above it; the level at
+    which this is least tells most. The sum of probabilities would be too low: the labels that are learned as right ones
+    have errors among them, and a model that has learned some errors as right finds fewer of all.
+    """
+    if not len(errors):
+        return expected
+    levels = np.sort(errors)[::-1]
+    found = np.arange(1, len(levels) + 1) / len(levels)
+    above = len(scores) - np.searchsorted(np.sort(scores), levels, side="left")
+    enough = found >= SEEN
+    most = float((np.maximum(above[enough], 1) / found[enough]).min())
+    return (min(most, len(scores) / 2) + BELIEF * expected) / (len(scores) + BELIEF)
 
 
 def _features(items: Sequence[Item]) -> Floats:
