@@ -23,9 +23,7 @@ def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
         shutil.copytree(template, space.root)
         space.edit("stride_px = 16", 'stride_px = 16\nscores = "uint8"\nrgb = true\nvectors = [{ class = "building" }]')
         space.edit("epochs = 2", "epochs = 1")
-        # One job in this process, which has imported torch already, and four in workers.
-        build = space.rvbuild if jobs == "1" else space.process
-        result = build("build", "--json", "-j", jobs)
+        result = space.rvbuild("build", "--json", "-j", jobs, inline=jobs == "1")
         assert result.status == 0, result.out + result.err
         keys = {(a["stage"], a["scene"]): a["key"] for a in result.json["artifacts"]}
         digests.append((keys, space.shown()))
@@ -45,8 +43,7 @@ def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path
         text = space.project.read_text()
         other = space.project.with_name("q.toml")
         other.write_text(text.replace("[classes]", "seed = 7\n[classes]", 1))
-        train = space.rvbuild if jobs == "1" else space.process
-        result = train("train", "--json", "-j", jobs)
+        result = space.rvbuild("train", "--json", "-j", jobs, inline=jobs == "1")
         assert result.status == 0, result.out + result.err
         shown = {name: space.shown(name)["train/model.safetensors"] for name in ("p", "q")}
         assert shown["p"] != shown["q"]

@@ -55,7 +55,12 @@ def cluster(tmp_path: Path, workers: str) -> ClusterSpace:
     return ClusterSpace(tmp_path / "ws", workers)
 
 
-def with_run(space: ClusterSpace, function: str, **settings: Any) -> None:
+def with_run(
+    space: ClusterSpace,
+    function: str,
+    demand: Demand | None = None,
+    **settings: Any,
+) -> None:
     """Let the first stage of each scene be another function, which needs torch."""
     artifacts = [
         dataclasses.replace(
@@ -63,7 +68,7 @@ def with_run(space: ClusterSpace, function: str, **settings: Any) -> None:
             run=f"fakestages:{function}",
             settings={"prefix": artifact.scene, **settings},
             resource="torch",
-            demand=Demand(cores=None),
+            demand=demand or Demand(cores=None),
         )
         if artifact.stage == "upper"
         else artifact
