@@ -187,7 +187,7 @@ class Project:
             Whether to run stages in this process, one at a time, for debugging.
         procs : int, optional
             Number of processes of a training in shards, at most `train.shards`. Default: as many as there are cores or
-            GPUs for.
+            GPUs for, or slots of the cluster.
         progress : callable, optional
             Receives a line for each outcome, for example `progress=print`. By default, notes go to the logger
             `rvbuild`.

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,8 @@ from rvbuild.progress import Progress, receive
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext
+
+    from rvbuild.engine.keys.artifact import Artifact
 
 #: The exit code that multiprocessing reports if the forkserver has died.
 _LOST = 255
@@ -57,6 +59,15 @@ class Executor(Protocol):
     def at_once(self) -> int:
         """Return the number of jobs that should be given to it at once."""
 
+    def require(self, artifacts: Iterable[Artifact]) -> None:
+        """Check that there is what each artifact needs, as far as the executor knows the resources.
+
+        Raises
+        ------
+        StageError
+            An artifact can never be built.
+        """
+
     def prepare(self) -> None:
         """Start slow preparations for jobs in the background."""
 
@@ -83,6 +94,9 @@ class Inline:
     def at_once(self) -> int:
         """Return one."""
         return 1
+
+    def require(self, artifacts: Iterable[Artifact]) -> None:
+        """Do nothing: its caller knows the resources."""
 
     def prepare(self) -> None:
         """Do nothing: jobs import what they need."""
@@ -171,6 +185,9 @@ class Pool:
     def at_once(self) -> int:
         """Return the maximum number of parallel jobs."""
         return cores() if self._most is None else self._most
+
+    def require(self, artifacts: Iterable[Artifact]) -> None:
+        """Do nothing: its caller knows the resources."""
 
     def cancel(self, job: Job) -> None:
         """Kill the worker that runs `job`, which then fails."""
