@@ -220,6 +220,14 @@ def test_what_a_worker_must_see(tmp_path: Path) -> None:
     assert beacon.is_out()
 
 
+def test_what_a_killed_driver_has_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "killed.session").write_text("nonce")
+    (tmp_path / "killed.json").write_text("{}")
+    with lit("alive", {"workspace": tmp_path}), lit("other", {"workspace": tmp_path}):
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["alive.session", "other.session"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def _state(path: Path) -> tuple[int, int, int, int]:
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
