@@ -24,9 +24,7 @@ from rvbuild.tasks.detection.boxes import Detections, write_detections
 from rvbuild.view.looking import Seen
 from rvbuild.view.readers import Memo, Readers
 from rvbuild.view.scenes import ViewedScene
-from tests.api.conftest import state, write_workspace
-
-__all__ = ["state"]
+from tests.api.conftest import write_workspace
 
 SIDE = 64
 
