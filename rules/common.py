@@ -339,7 +339,7 @@ def prepare(
     for project in projects:
         project.memo[Sizes] = sizes
         cut = {"train": project.file.analyze.strip_px is not None}
-        predicted = project.predict.strip_px is not None
+        predicted = project.predict.strip_px is not None or project.eval.strip_px is not None
         sizes.learn(_size_question(project, s) for s in project.scenes if cut.get(s.split, predicted))
     return lambda path: sidecars.sort(companions.appeared(path))[0]
 

@@ -51,7 +51,8 @@ TABLES = {
         ],
         "predict": [
             "stride_px = 16",
-            'stride_px = 16\nblend = "cosine"\nrgb = true\ntta = "flips"\nbatch_size = 1\nstrip_px = 2048',
+            'stride_px = 16\nblend = "cosine"\nrgb = true\ntta = "flips"\nbatch_size = 1\nstrip_px = 2048\n'
+            "[analyze]\nstrip_px = 2048\n[eval]\nstrip_px = 2048",
             'vectors = [{ class = "building" }]',
             'stride_px = 16\nengine = "onnxruntime"\nscores = "float32"\nbatch_size = 2\nstrip_px = 3000',
         ],

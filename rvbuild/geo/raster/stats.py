@@ -175,18 +175,18 @@ class Histogram:
 
 
 class Moments(NamedTuple):
-    """Count, mean and sum of the squared deviations from it, of some values, at least one."""
+    """The number of some values, at least one, their mean, and the sum of the squared deviations from it."""
 
-    count: int
+    values: int
     mean: float
     m2: float
 
     def merge(self, other: Moments) -> Moments:
         """Return the moments of both; another order of merging gives other last digits."""
-        count = self.count + other.count
+        values = self.values + other.values
         delta = other.mean - self.mean
-        mean = self.mean + delta * (other.count / count)
-        return Moments(count, mean, self.m2 + other.m2 + delta * delta * (self.count * other.count / count))
+        mean = self.mean + delta * (other.values / values)
+        return Moments(values, mean, self.m2 + other.m2 + delta * delta * (self.values * other.values / values))
 
 
 @dataclass(frozen=True)
