@@ -6,8 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := rvbuild rules dodo.py tests benchmarks
-# Files of tests run side by side, in as many processes as there are cores.
-SIDE_BY_SIDE := -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile
+# Files of tests run side by side, in as many processes as there are cores, in the order of tests/conftest.py.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
 DEMO := projects/yellowstone_crowns.toml
 
 .DEFAULT_GOAL := help
@@ -31,6 +31,9 @@ demo: data ## train, predict, evaluate and bundle tree crowns; then show that a 
 	@echo
 	@echo "Once more, with nothing changed:"
 	time $(BIN)/rvbuild build $(DEMO)
+
+# The hundreds of processes that tests start need not compile each module again.
+test test-fast test-lowest test-locked: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE)

@@ -1,4 +1,8 @@
-"""analyze: statistics of the bands, of each training scene and merged."""
+"""analyze: statistics of the bands, of each training scene and merged.
+
+A scene that is larger than `analyze.strip_px` is measured in strips of rows, artifacts of their own. They are merged to
+what the scene would have without them, of the same key.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from rvbuild.rules.common import (
     Artifact,
     Product,
     Project,
+    Scene,
     aoi,
     area,
     folder,
@@ -20,17 +25,27 @@ from rvbuild.rules.common import (
     present,
     seed,
 )
+from rvbuild.rules.predictions.layout import STAGE as STRIPS
+from rvbuild.rules.predictions.layout import cut, hints, joined, strip
 
 if TYPE_CHECKING:
     from rvbuild.settings.area import OfArea
-    from rvbuild.stages.analyze.settings import SceneStatsSettings
+    from rvbuild.stages.analyze.settings import SceneStatsSettings, StripStatsSettings
 
 VERSION = 3
+BLOCK_PX = 256
+"""The rows of a strip are a multiple of it: `rvbuild.stages.analyze.scene.BLOCK_PX`."""
 RUN = "rvbuild.stages.analyze.scene:run"
 RUN_MERGE = "rvbuild.stages.analyze.merge:run"
+RUN_STRIP = "rvbuild.stages.analyze.strips:run"
+RUN_JOIN = "rvbuild.stages.analyze.strips:run_join"
 RUN_CHIPS = "rvbuild.stages.analyze.chips:run"
-CODE = ("rvbuild.stages.analyze.scene", "rvbuild.stages.analyze.merge", "rvbuild.stages.analyze.chips")
+CODE = (
+    *("rvbuild.stages.analyze.scene", "rvbuild.stages.analyze.strips"),
+    *("rvbuild.stages.analyze.merge", "rvbuild.stages.analyze.chips"),
+)
 WRITES = ("stats.json",)
+WRITES_STRIP = ("strip.json",)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
@@ -52,33 +67,8 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         )
         return
     scenes = sorted((s for s in project.scenes if s.split == "train"), key=lambda s: s.id)
-    analyze = project.file.analyze.stage_settings()
     for scene in scenes:
-        of_area: OfArea = area(project, scene) if scene.blocks else {}
-        settings: SceneStatsSettings = {
-            "image": image_settings(project, scene),
-            "channels": scene.channels,
-            "seed": seed(project, f"analyze:{scene.id}") if analyze["sample"] < 1 else 0,
-            **analyze,
-            **of_area,
-        }
-        yield Artifact(
-            name=name("analyze", project.name, scene.id),
-            project=project.name,
-            stage="analyze",
-            scene=scene.id,
-            run=RUN,
-            version=VERSION,
-            settings=settings,
-            inputs=present(
-                image(project, scene), aoi(project, scene) if scene.blocks else None, *image_code(project, scene)
-            ),
-            folder=folder(project, "analyze"),
-            rename={"stats.json": f"{scene.id}.json"},
-            code=code,
-            packages=packages(project),
-            writes=WRITES,
-        )
+        yield from _of_scene(project, scene, code)
     yield Artifact(
         name=name("analyze", project.name),
         project=project.name,
@@ -91,5 +81,52 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         folder=folder(project, "analyze"),
         code=code,
         packages=packages(project),
+        writes=WRITES,
+    )
+
+
+def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
+    """Yield the statistics of the strips of a scene, if it is cut, and of the scene."""
+    analyze = project.file.analyze.stage_settings()
+    of_area: OfArea = area(project, scene) if scene.blocks else {}
+    settings: SceneStatsSettings = {
+        "image": image_settings(project, scene),
+        "channels": scene.channels,
+        "seed": seed(project, f"analyze:{scene.id}") if analyze["sample"] < 1 else 0,
+        **analyze,
+        **of_area,
+    }
+    inputs = present(image(project, scene), aoi(project, scene) if scene.blocks else None, *image_code(project, scene))
+    strips = cut(project, scene, project.file.analyze.strip_px, lambda _: BLOCK_PX)
+    for number, rows in enumerate(strips):
+        of_strip: StripStatsSettings = {**settings, "rows": list(rows)}
+        yield Artifact(
+            name=name("analyze", project.name, strip(scene, number)),
+            project=project.name,
+            stage="analyze",
+            scene=strip(scene, number),
+            run=RUN_STRIP,
+            version=VERSION,
+            settings=of_strip,
+            inputs=inputs,
+            folder=folder(project, STRIPS, scene.id, f"analyze-{number}"),
+            code=code,
+            packages=packages(project),
+            writes=WRITES_STRIP,
+        )
+    yield Artifact(
+        name=name("analyze", project.name, scene.id),
+        project=project.name,
+        stage="analyze",
+        scene=scene.id,
+        run=RUN_JOIN if strips else RUN,
+        version=VERSION,
+        settings=settings,
+        inputs=(*inputs, *joined("analyze", project, scene, strips)),
+        folder=folder(project, "analyze"),
+        rename={"stats.json": f"{scene.id}.json"},
+        code=code,
+        packages=packages(project),
+        hints=hints(strips),
         writes=WRITES,
     )

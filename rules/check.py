@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from rvbuild.engine.keys.artifact import KeyDigester
 from rvbuild.engine.keys.signature import signature
 from rvbuild.files.address import is_url
-from rvbuild.project.tables.draft import RANDOM
+from rvbuild.project.networks import RANDOM
 from rvbuild.rules.common import (
     Project,
     Scene,

@@ -338,8 +338,9 @@ def prepare(
     sizes = Sizes(ask_sizes, state)
     for project in projects:
         project.memo[Sizes] = sizes
-        if project.predict.strip_px is not None:
-            sizes.learn(_size_question(project, scene) for scene in project.scenes if scene.split != "train")
+        cut = {"train": project.file.analyze.strip_px is not None}
+        predicted = project.predict.strip_px is not None or project.eval.strip_px is not None
+        sizes.learn(_size_question(project, s) for s in project.scenes if cut.get(s.split, predicted))
     return lambda path: sidecars.sort(companions.appeared(path))[0]
 
 

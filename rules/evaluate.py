@@ -1,4 +1,8 @@
-"""eval: predictions compared with labels, for each scene and in total."""
+"""eval: predictions compared with labels, for each scene and in total.
+
+A scene that is larger than `eval.strip_px` is compared in strips of rows, artifacts of their own. Their counts are
+added to what the scene would have without them, of the same key.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +29,25 @@ from rvbuild.rules.common import (
     present,
     scores,
 )
+from rvbuild.rules.predictions.layout import STAGE as STRIPS
+from rvbuild.rules.predictions.layout import cut, hints, joined, strip
 
 if TYPE_CHECKING:
     from rvbuild.stages.evaluate.merge import EvalMergeSettings
     from rvbuild.stages.evaluate.scene import EvalStageSettings
+    from rvbuild.stages.evaluate.strips import StripEvalSettings
 
 VERSION = 6
+BLOCK_ROWS = 512
+"""The rows of a strip are a multiple of it: `rvbuild.tasks.segmentation.score.BLOCK_ROWS`."""
 RUN = "rvbuild.stages.evaluate.scene:run"
+RUN_STRIP = "rvbuild.stages.evaluate.strips:run"
+RUN_JOIN = "rvbuild.stages.evaluate.strips:run_join"
 RUN_MERGE = "rvbuild.stages.evaluate.merge:run"
-CODE = ("rvbuild.stages.evaluate.scene", "rvbuild.stages.evaluate.merge", "{task}")
+CODE = (
+    *("rvbuild.stages.evaluate.scene", "rvbuild.stages.evaluate.strips", "rvbuild.stages.evaluate.merge"),
+    "{task}",
+)
 WRITES = ("eval.json", "places.json")
 WRITES_MERGE = ("eval.json", "eval.md", "*.svg", "*.csv")
 
@@ -42,27 +56,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the counts of every labelled scene of the evaluated splits, then the evaluation."""
     scenes = evaluated(project)
     for scene in scenes:
-        assert scene.labels is not None
-        yield Artifact(
-            name=name("eval", project.name, scene.id),
-            project=project.name,
-            stage="eval",
-            scene=scene.id,
-            run=RUN,
-            version=VERSION,
-            settings=settings_of_scene(project, scene),
-            inputs=present(
-                predictions(project, scene),
-                labels(project, scene),
-                aoi(project, scene),
-                scores(project, scene),
-            ),
-            folder=folder(project, "eval"),
-            rename={"eval.json": f"{scene.id}.json", "places.json": f"places/{scene.id}.json"},
-            code=code,
-            packages=packages(project),
-            writes=WRITES,
-        )
+        yield from _of_scene(project, scene, code)
     if scenes:
         yield Artifact(
             name=name("eval", project.name),
@@ -81,6 +75,50 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             packages=packages(project),
             writes=WRITES_MERGE,
         )
+
+
+def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
+    """Yield the counts of the strips of a scene, if it is cut, and of the scene."""
+    settings = settings_of_scene(project, scene)
+    inputs = present(
+        predictions(project, scene),
+        labels(project, scene),
+        aoi(project, scene),
+        scores(project, scene),
+    )
+    strips = cut(project, scene, project.eval.strip_px, lambda _: BLOCK_ROWS)
+    for number, rows in enumerate(strips):
+        of_strip: StripEvalSettings = {**settings, "rows": list(rows)}
+        yield Artifact(
+            name=name("eval", project.name, strip(scene, number)),
+            project=project.name,
+            stage="eval",
+            scene=strip(scene, number),
+            run=RUN_STRIP,
+            version=VERSION,
+            settings=of_strip,
+            inputs=inputs,
+            folder=folder(project, STRIPS, scene.id, f"eval-{number}"),
+            code=code,
+            packages=packages(project),
+            writes=WRITES,
+        )
+    yield Artifact(
+        name=name("eval", project.name, scene.id),
+        project=project.name,
+        stage="eval",
+        scene=scene.id,
+        run=RUN_JOIN if strips else RUN,
+        version=VERSION,
+        settings=settings,
+        inputs=(*inputs, *joined("eval", project, scene, strips)),
+        folder=folder(project, "eval"),
+        rename={"eval.json": f"{scene.id}.json", "places.json": f"places/{scene.id}.json"},
+        code=code,
+        packages=packages(project),
+        hints=hints(strips),
+        writes=WRITES,
+    )
 
 
 def settings_of_scene(project: Project, scene: Scene) -> EvalStageSettings:

@@ -6,7 +6,7 @@ about a scene. A large scene may be predicted in strips, which are joined here (
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from rvbuild.rules.common import (
     present,
     user_code,
 )
-from rvbuild.rules.predictions.layout import parts, strips_of
+from rvbuild.rules.predictions.layout import hints, parts, strips_of
 from rvbuild.settings.train import TrainedSettings
 
 if TYPE_CHECKING:
@@ -138,9 +138,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     resource, demand = needs(project)
     for scene in scenes(project):
         strips = strips_of(project, scene)
-        hints: dict[str, Mapping[str, object]] = {"trained": trained(project)}
-        if strips:
-            hints["strips"] = {"rows": [list(rows) for rows in strips]}
         yield Artifact(
             name=name("infer", project.name, scene.id),
             project=project.name,
@@ -159,7 +156,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             folder=folder(project, "predict", scene.id),
             code=code,
             packages={**packages(project), **engine_packages(project)},
-            hints=hints,
+            hints={"trained": trained(project), **hints(strips)},
             writes=WRITES,
             resource="cpu" if strips else resource,
             demand=Demand() if strips else demand,

@@ -130,7 +130,7 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
         in_no_key["log"] = log
     processes = 1
     if train.get("shards", 1) > 1:
-        in_no_key["processes"] = processes = _processes_of(train)
+        in_no_key["processes"] = processes = _processes_of(train, project.train.device)
     hints: dict[str, Mapping[str, object]] = {"train": in_no_key}
     if pixels:
         hints["pixels"] = pixels
@@ -163,7 +163,7 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
         writes=(*WRITES, *checkpoints) if project.train.checkpoints else WRITES,
         hints=hints,
         resource="torch",
-        demand=_demand(train, processes),
+        demand=_demand(train, project.train.device, processes),
         live=folder(project, "live", "log.jsonl"),
         resume_ignores=tuple(f"train.{key}" for key in resume_ignores(train["schedule"])),
     )
@@ -174,34 +174,50 @@ def _threads_of(train: TrainSettings) -> int:
     return train.get("threads") or max(1, thread_count() // train["shards"])
 
 
-def _processes_of(train: TrainSettings) -> int:
+def _processes_of(train: TrainSettings, device: str) -> int:
     """Return how many processes compute the shards by default: as many as this machine has cores or GPUs for."""
-    kind, _, number = train["device"].partition(":")
+    kind, _, number = device.partition(":")
     cards = 0 if kind == "cpu" else card_count()
     if cards:
         return 1 if number else min(train["shards"], cards)
     return max(1, min(train["shards"], thread_count() // _threads_of(train)))
 
 
-def _demand(train: TrainSettings, processes: int) -> Demand:
-    """Return what a training needs."""
+def _demand(train: TrainSettings, device: str, processes: int) -> Demand:
+    """Return what a training by so many processes needs; the device is that of the project, with its number."""
     if train.get("shards", 1) == 1:
-        return Demand(cores=train.get("threads"), device=train["device"])
-    return Demand(cores=processes * _threads_of(train), device=train["device"], cards=processes)
+        return Demand(cores=train.get("threads"), device=device)
+    return Demand(cores=_threads_of(train), device=device, processes=processes)
 
 
-def with_processes(artifact: Artifact, processes: int) -> Artifact:
+def with_processes(artifact: Artifact, processes: int | None, on_cluster: bool) -> Artifact:
     """Return an artifact that is computed by so many processes, if it is a training.
+
+    Parameters
+    ----------
+    artifact
+        Of any stage.
+    processes
+        Their number. None: as many as this machine has cores or GPUs for, or on a cluster one for each shard, if it has
+        slots for as many.
+    on_cluster
+        Whether workers of a cluster compute, which have GPUs of their own.
 
     Raises
     ------
     UsageError
-        It has fewer shards.
+        It has fewer shards, or this machine fewer GPUs.
     """
     settings = artifact.settings.get("train")
-    if artifact.stage != "train" or not isinstance(settings, dict):
+    if artifact.stage != "train" or not isinstance(settings, dict) or (processes is None and not on_cluster):
         return artifact
-    shards = settings.get("shards", 1)
+    shards, device = settings.get("shards", 1), artifact.demand.device
+    if processes is None:
+        processes = 1 if ":" in device else shards
+    cards = card_count()
+    if processes > 1 and (":" in device or (not on_cluster and device != "cpu" and 0 < cards < processes)):
+        there = f"train.device of {artifact.project} is {device}" if ":" in device else f"there are {cards}"
+        raise UsageError(f"--procs {processes}: each process needs a GPU of its own, and {there}; give another number")
     if processes > shards:
         has = "is not set" if shards == 1 else f"is {shards}"
         raise UsageError(
@@ -212,7 +228,7 @@ def with_processes(artifact: Artifact, processes: int) -> Artifact:
     if shards == 1:
         return artifact
     hints = {**artifact.hints, "train": {**artifact.hints["train"], "processes": processes}}
-    return replace(artifact, hints=hints, demand=_demand(cast("TrainSettings", settings), processes))
+    return replace(artifact, hints=hints, demand=_demand(cast("TrainSettings", settings), device, processes))
 
 
 def _shown_boxes(project: Project) -> ShownBoxes | None:

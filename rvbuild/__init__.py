@@ -43,7 +43,7 @@ __all__ = [
 
 _PLACES = {
     "ArtifactResult": "rvbuild.api.runs",
-    "ArtifactStatus": "rvbuild.session.status",
+    "ArtifactStatus": "rvbuild.engine.plan.artifact_status",
     "Backend": "rvbuild.learn.backend",
     "BuildError": "rvbuild.api.runs",
     "Cause": "rvbuild.session.status",
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from rvbuild.api.project import open_project as open
     from rvbuild.api.runs import ArtifactResult, BuildError, Run
     from rvbuild.api.scene import Pixels, Scene
+    from rvbuild.engine.plan.artifact_status import ArtifactStatus
     from rvbuild.engine.plan.decide import State
     from rvbuild.engine.run.outcome import Did
     from rvbuild.errors import DataError, ModelError, ProjectError, RvbuildError, StageError, UsageError
@@ -93,7 +94,7 @@ if TYPE_CHECKING:
     from rvbuild.learn.backend import Backend, ChipArrays, ModelSpec
     from rvbuild.learn.fit import Fitted, fit
     from rvbuild.project.model import ClassDef
-    from rvbuild.session.status import ArtifactStatus, Cause, Explanation, Stored
+    from rvbuild.session.status import Cause, Explanation, Stored
 
 
 def __getattr__(name: str) -> object:
@@ -104,7 +105,15 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     module, _, there = place.partition(":")
-    value: object = getattr(import_module(module), there or name)
+    try:
+        value: object = getattr(import_module(module), there or name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("pydantic", "tomli", "torch"):
+            raise
+        raise ImportError(
+            f"rvbuild.{name} needs {error.name}, which is not installed; rvbuild-runtime only predicts with bundles. "
+            "Install all of it with `pip install rvbuild`, in an environment of its own"
+        ) from error
     globals()[name] = value
     return value
 

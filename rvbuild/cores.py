@@ -1,8 +1,9 @@
-"""The number of available cores, and of the threads of a computation."""
+"""The number of available cores and of the threads of a computation, and what a job is told of its place."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from rvbuild.errors import UsageError
 
@@ -10,6 +11,41 @@ THREADS_VARIABLE = "RVBUILD_THREADS"
 
 CARD_VARIABLE = "RVBUILD_CARD"
 """The variable that tells a job its GPU, as a number among CUDA's visible devices; or several, as `0,1`."""
+
+PART_VARIABLE = "RVBUILD_PART"
+"""The variable that tells a job which process of a work it is, of how many, and where they meet; see `Part`."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several processes that do one work on several machines.
+
+    Attributes
+    ----------
+    rank : int
+        Its number, from 0.
+    processes : int
+        How many there are.
+    host : str
+        The machine of the first one, as the others reach it.
+    port : int
+        A free port there, at which they meet.
+    """
+
+    rank: int
+    processes: int
+    host: str
+    port: int
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment variable that tells a job its part."""
+        return {PART_VARIABLE: f"{self.rank} {self.processes} {self.host} {self.port}"}
+
+
+def part_of_work() -> Part | None:
+    """Return which part of a work this job is; None if it is the whole."""
+    words = os.environ.get(PART_VARIABLE, "").split()
+    return Part(int(words[0]), int(words[1]), words[2], int(words[3])) if words else None
 
 
 def cores() -> int:

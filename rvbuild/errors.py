@@ -9,7 +9,8 @@ RvbuildError                 base class: a message that a user can act on, never
 │   │   └── LabelValueError  pixels of labels hold values without a class
 │   ├── ModelError           a model, its weights or its code cannot be used
 │   ├── CodeError            user code reads or imports something outside of its key
-│   └── WorkerDiedError      the worker process died
+│   ├── WorkerDiedError      the worker process died
+│   └── PeerLostError        another process that works on the same result is gone
 └── StoreError               the store or the state database cannot be used (exit status 1)
 
 A message names the place, the expected and the actual value, the nearest valid name, and what to do next.
@@ -79,6 +80,10 @@ class WorkerDiedError(StageError):
     def __init__(self, message: str, files: Iterable[str] = ()) -> None:
         self.files = tuple(files)
         super().__init__(message)
+
+
+class PeerLostError(StageError):
+    """Another process that works on the same result is gone; why is for whoever sees that process to say."""
 
 
 class StoreError(RvbuildError):

@@ -196,10 +196,10 @@ def deep(count: int) -> list[Any]:
     ids=range(12),
 )
 def test_what_is_absurd_is_refused_at_once_and_shown_shortened(value: object, message: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(FilterError, match=message) as caught:
         parse(value)
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
     assert len(str(caught.value)) < 500
 
 
@@ -209,10 +209,10 @@ def test_any_number_of_negations() -> None:
 
 @pytest.mark.parametrize("operator", ["like", "ilike"])
 def test_no_pattern_takes_long(operator: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     assert not passes([operator, "t", "%a" * 200 + "%b"], {"t": "a" * 5000})
     assert not passes([operator, "t", "%_a%_a" * 100 + "b"], {"t": "ab" * 5000 + "a"})
-    assert time.monotonic() - start < 1
+    assert time.thread_time() - start < 1
 
 
 LETTERS = st.text("ab%_.\n\\", max_size=8)

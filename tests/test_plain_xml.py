@@ -48,10 +48,10 @@ def test_plain_documents_are_those_of_the_standard_library(text: bytes) -> None:
     ids=range(13),
 )
 def test_anything_else_is_refused_at_once(text: bytes, message: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(XmlError, match=message):
         parse(text)
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,16 @@ def test_files_read_long_ago_are_forgotten(tmp_path: Path, monkeypatch: pytest.M
 def test_other_files_are_read_each_time(path: Path) -> None:
     memory, values = Remembered[int](), iter(range(2))
     assert [memory.read(path, "all", lambda: next(values)) for _ in range(2)] == [0, 1]
+
+
+def test_threads_remember_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MOST_BYTES", 500)
+    path = tmp_path / "a.geojson"
+    path.write_text("1")
+    memory, interval = Remembered[int](), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda number: memory.read(path, number, lambda: number), range(800))) == [*range(800)]
+    finally:
+        sys.setswitchinterval(interval)

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WHOLE = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = tomli.loads((ROOT / "runtime" / "pyproject.toml").read_text())["project"]
 
-LEFT_OUT = {"doit", "fsspec", "jinja2", "markdown-it-py", "markupsafe", "pillow", "torch", "torchvision"}
+LEFT_OUT = {
+    "doit", "fsspec", "jinja2", "markdown-it-py", "markupsafe", "pillow", "pydantic", "tomli", "torch", "torchvision",
+}  # fmt: skip
 """What only building needs."""
 
 OPTIONAL = {"fiona": "vectors", "rich": "progress"}

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from affine import Affine
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.geo.grid import Grid
 from rvbuild.review.suspect import Source, Suspect
 from rvbuild.review.table import TABLE, Row, write_table
 from rvbuild.review.verdicts import set_verdict
 from rvbuild.session.remarks.undecided import undecided
-from rvbuild.session.status import ArtifactStatus
 
 GRID = Grid(64, 64, Affine.identity(), None)
 SQUARE = (((8.0, 8.0), (30.0, 8.0), (30.0, 30.0), (8.0, 30.0), (8.0, 8.0)),)

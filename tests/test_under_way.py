@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.session.remarks.under_way import sentences, under_way
-from rvbuild.session.status import ArtifactStatus
 
 LIVE, SHOWN = "cache/p/live/log.jsonl", "cache/p/train/log.jsonl"
 TWO = '{"epoch": 1}\n{"epoch": 2}\n'

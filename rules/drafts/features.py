@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rvbuild.project.tables.draft import RANDOM
+from rvbuild.project.networks import RANDOM
 from rvbuild.rules.common import (
     Artifact,
     Demand,

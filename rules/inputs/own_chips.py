@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rvbuild.errors import DataError, UsageError
 from rvbuild.files.leftovers import is_leftover
 from rvbuild.files.zipped import is_zip, members, root_of
-from rvbuild.project.tables.own_chips import CHIP_SPLITS
+from rvbuild.project.chip_folders import CHIP_SPLITS
 from rvbuild.rules.common import Artifact, Product, Project, classes, folder, name, packages, resolve, seed
 from rvbuild.rules.common import Source as Files
 from rvbuild.rules.inputs import sidecars

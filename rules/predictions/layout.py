@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rvbuild.rules.common import Product, Project, Scene, name, size
@@ -21,16 +21,32 @@ def has_area(scene: Scene) -> bool:
 
 def strips_of(project: Project, scene: Scene) -> list[tuple[int, int]]:
     """Return the first row of each strip of a scene, and the one after its last; empty if it is predicted at once."""
-    most_px = project.predict.strip_px
+    predict: BlendSettings = project.predict.stage_settings()
+
+    def group(width: int) -> int:
+        # Whole groups of rows of windows, so that as few windows as possible are predicted twice.
+        return WindowRows.of(width, (project.chip_px, predict["stride_px"]), predict["batch_size"]).group_px
+
+    return cut(project, scene, project.predict.strip_px, group)
+
+
+def cut(project: Project, scene: Scene, most_px: int | None, multiple: Callable[[int], int]) -> list[tuple[int, int]]:
+    """Return the first row of each strip, and the one after its last; empty if a scene is not cut.
+
+    Parameters
+    ----------
+    most_px
+        Larger scenes are cut, into strips of about so many pixels; None: no scene.
+    multiple
+        Returns, for the width of a scene, what the number of rows of a strip is a multiple of.
+    """
     if most_px is None or (shape := size(project, scene)) is None:
         return []
     height, width = shape
     if height * width <= most_px:
         return []
-    predict: BlendSettings = project.predict.stage_settings()
-    rows = WindowRows.of(width, (project.chip_px, predict["stride_px"]), predict["batch_size"])
-    # Whole groups of rows of windows, so that as few windows as possible are predicted twice.
-    step = max(1, most_px // (width * rows.group_px)) * rows.group_px
+    rows = multiple(width)
+    step = max(1, most_px // (width * rows)) * rows
     return [(first, min(height, first + step)) for first in range(0, height, step)]
 
 
@@ -44,10 +60,20 @@ def area_of_strip(project: Project, scene: Scene, number: int) -> Product | None
     return Product("area", name(STAGE, project.name, scene.id), (f"{number}.tif",)) if has_area(scene) else None
 
 
+def joined(stage: str, project: Project, scene: Scene, strips: Sequence[tuple[int, int]]) -> tuple[Product, ...]:
+    """Return strips of a stage's own as inputs that are in no key: they follow from the other inputs."""
+    names = [name(stage, project.name, strip(scene, number)) for number in range(len(strips))]
+    return tuple(Product(f"strips/{number}", each, in_key=False) for number, each in enumerate(names))
+
+
+def hints(strips: Sequence[tuple[int, int]]) -> dict[str, Mapping[str, object]]:
+    """Return how a scene was cut, as a hint for the stage that joins the strips."""
+    return {"strips": {"rows": [list(rows) for rows in strips]}} if strips else {}
+
+
 def parts(project: Project, scene: Scene, strips: Sequence[tuple[int, int]]) -> tuple[Product, ...]:
     """Return the predicted strips of a scene as inputs that are in no key: they follow from the other inputs."""
-    names = [strip(scene, number) for number in range(len(strips))]
-    cut = [Product(f"strips/{i}", name(STAGE, project.name, each), in_key=False) for i, each in enumerate(names)]
+    predicted = joined(STAGE, project, scene, strips)
     if strips and has_area(scene):
-        cut.append(Product("area", name(STAGE, project.name, scene.id), in_key=False))
-    return tuple(cut)
+        return (*predicted, Product("area", name(STAGE, project.name, scene.id), in_key=False))
+    return predicted

@@ -17,8 +17,9 @@ from rvbuild.api.evaluation import Evaluation, read_evaluation
 from rvbuild.api.runs import BuildError, Reports, Run, remark, run_of
 from rvbuild.api.scene import Scene
 from rvbuild.engine.keys.artifact import Artifact
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.inputs import paths_of, settings_of
+from rvbuild.engine.run.jobs import paths_of, settings_of
 from rvbuild.errors import UsageError, nearest
 from rvbuild.project.model import ClassDef
 from rvbuild.project.model import Project as LoadedProject
@@ -28,7 +29,7 @@ from rvbuild.session.names import BUILDING
 from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
 from rvbuild.session.session import Session, may_run_rules, open_session
-from rvbuild.session.status import ArtifactStatus, Explanation, explanations, statuses
+from rvbuild.session.status import Explanation, explanations, statuses
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -186,7 +187,7 @@ class Project:
             Whether to run stages in this process, one at a time, for debugging.
         procs : int, optional
             Number of processes of a training in shards, at most `train.shards`. Default: as many as there are cores or
-            GPUs for.
+            GPUs for, or slots of the cluster.
         progress : callable, optional
             Receives a line for each outcome, for example `progress=print`. By default, notes go to the logger
             `rvbuild`.

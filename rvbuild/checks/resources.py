@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -35,6 +36,7 @@ def findings(
     to_predict: Collection[str],
     model: Mapping[str, int] | None,
     jobs: int,
+    processes: int = 1,
 ) -> Iterator[Finding]:
     """Yield a finding for each resource that the project needs more of than is available.
 
@@ -48,12 +50,14 @@ def findings(
         The memory that the model needs, see `rvbuild.checks.memory.measure`; None if unknown.
     jobs
         Number of scenes that are processed at the same time.
+    processes
+        Number of processes of a training.
     """
     yield from _disk(project, facts, to_cut, to_predict)
     available = memory_bytes()
     if available is not None:
         yield from _cutting(facts, to_cut, jobs, available)
-        yield from _computing(project, facts, model, available)
+        yield from _computing(project, facts, model, available, processes)
 
 
 def chip_bytes(project: Project, facts: Mapping[str, Any]) -> int | None:
@@ -86,9 +90,9 @@ def computing_bytes(project: Project, facts: Facts, model: Mapping[str, int] | N
         As for `findings`. Memory of a model that was not measured is estimated by the bound for all named models.
     """
     return {
-        "infer" if step.table == "predict" else "train": _sure_bytes(project, step.batch)
+        "infer" if step.table == "predict" else "train": _sure_bytes(project, step.at_once)
         if model is None
-        else step.fixed + step.images + step.batch * model[step.table]
+        else step.fixed + step.images + step.at_once * model[step.table]
         for step in _batches(project, facts, model)
     }
 
@@ -159,10 +163,14 @@ def _fitting(sizes: list[int], available: int) -> int:
 
 
 class _Batch(NamedTuple):
-    """The bytes of one batch of chips as images, and the overhead that does not depend on the batch size."""
+    """The bytes of one batch of chips as images, and the overhead of a process that does not depend on the batch size.
+
+    A process computes `at_once` chips of it at the same time: those of a shard.
+    """
 
     table: str
     batch: int
+    at_once: int
     images: int
     fixed: int
 
@@ -172,18 +180,23 @@ def _batches(project: Project, facts: Facts, model: Mapping[str, int] | None) ->
     optimizer = 1 if project.train.optimizer == "sgd" else 2
     average = 0 if project.train.ema is None else 2  # also of the weights while the average is validated
     waiting = project.train.workers * WORKER_BYTES + 3 * bands * px**2
-    for table, batch, copies, additional in (
-        ("train", project.train.batch_size, 2 + optimizer + average, waiting),
-        ("predict", project.predict.batch_size, 1, _merged_bytes(project, facts)),
+    train, predict = project.train.batch_size, project.predict.batch_size
+    shard = math.ceil(train / project.train.shards)
+    for table, batch, at_once, copies, additional in (
+        ("train", train, shard, 2 + optimizer + average, waiting),
+        ("predict", predict, predict, 1, _merged_bytes(project, facts)),
     ):
         weights = 0 if model is None else model["weights"]
-        yield _Batch(table, batch, batch * bands * px**2 * _FLOAT_BYTES, PROCESS_BYTES + copies * weights + additional)
+        images = batch * bands * px**2 * _FLOAT_BYTES
+        yield _Batch(table, batch, at_once, images, PROCESS_BYTES + copies * weights + additional)
 
 
-def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, available: int) -> Iterator[Finding]:
+def _computing(
+    project: Project, facts: Facts, model: Mapping[str, int] | None, available: int, processes: int
+) -> Iterator[Finding]:
     """Report batches that do not fit into memory: the images, with the activations of the model if these are known."""
     bands, px = bands_of(facts), project.chip_px
-    for table, batch, images, fixed in _batches(project, facts, model):
+    for table, batch, at_once, images, fixed in _batches(project, facts, model):
         if table == "train" and project.train.backend is not None:
             continue  # a backend has its own batches, or none
         chips = f"{batch} chips of {px} px and {bands} band{'s' if bands > 1 else ''}"
@@ -193,10 +206,14 @@ def _computing(project: Project, facts: Facts, model: Mapping[str, int] | None, 
             )
             yield Finding(Level.ERROR, f"{table}.batch_size", text, key=(table, "batch_size"))
         elif model is not None:
-            needed = fixed + images + batch * model[table]
+            count = processes if table == "train" else 1
+            needed = count * (fixed + at_once * model[table]) + images
             if needed > available:
-                fits = (available - fixed) // max(1, model[table] + images // batch)
+                fits = (available - count * fixed) // max(1, (needed - count * fixed) // batch)
                 advice = f"{table}.batch_size = {fits} fits" if fits >= 1 else "Reduce chip.size_px"
+                if count > 1:
+                    chips += f" in {count} processes"
+                    advice = f"Use fewer processes (--procs). {advice}"
                 text = (
                     f"{chips} need about {size_text(needed)} of memory, activations of {project.train.model} included; "
                 )

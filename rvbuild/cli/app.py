@@ -13,9 +13,12 @@ from rvbuild import __version__
 from rvbuild.cli.flags import artifacts, building, experiments, models, projects
 from rvbuild.cli.flags.cache import cache
 from rvbuild.cli.terminal import echo
-from rvbuild.cli.words import INTERRUPTED, silenced
+from rvbuild.cli.words import INTERRUPTED, require_whole, silenced
 from rvbuild.engine.run.worker import plain
 from rvbuild.errors import RvbuildError, nearest
+
+_OF_BUNDLES = ("predict", "bundle", "sign")
+"""The commands that rvbuild-runtime has."""
 
 
 class _Commands(click.Group):
@@ -26,6 +29,8 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the first word names, and the remaining words."""
         name, *words = args
+        if name not in _OF_BUNDLES and not name.startswith("-") and not {"-h", "--help"} & set(words):
+            require_whole(name, "pydantic")
         if self.get_command(ctx, name) is None:
             stages = building.stages_of_workspace(words)
             if name in stages:

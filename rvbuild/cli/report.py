@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -329,6 +329,25 @@ def states(outcomes: Iterable[Outcome]) -> str:
     """Return how many artifacts ended how, such as "3 built, 12 fresh"."""
     counts = Counter(outcome.did for outcome in outcomes)
     return ", ".join(f"{counts[did]} {did.value}" for did in Did if counts[did])
+
+
+def outcomes(made: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the object that `--json` prints after a run."""
+    artifacts = [
+        {
+            "project": o.artifact.project,
+            "stage": o.artifact.stage,
+            "scene": o.artifact.scene,
+            "state": o.did.value,
+            "reasons": [o.message, *map(str, o.reasons)] if o.message else [str(r) for r in o.reasons],
+            "outputs": list(o.outputs),
+            "key": o.key,
+            "seconds": round(o.seconds, 3),
+            **({"host": o.host} if o.host else {}),
+        }
+        for o in made
+    ]
+    return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in made) for did in Did}}
 
 
 def where(root: Path, outputs: Iterable[str], shown: tuple[str, ...]) -> list[str]:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 
+from rvbuild.errors import UsageError
 from rvbuild.project.workspaces import every_project
 from rvbuild.session.names import BUILDING
 
@@ -20,6 +21,19 @@ def silenced() -> int:
     with contextlib.suppress(OSError, ValueError):  # a stream without a file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+
+
+def require_whole(command: str, package: str) -> None:
+    """Raise a UsageError if a package that a command of projects needs is not part of this install."""
+    from importlib.util import find_spec
+
+    if find_spec(package) is not None:
+        return
+    missing = next(name for name in ("torch", package) if find_spec(name) is None)
+    raise UsageError(
+        f"{command}: projects need {missing}, which is not installed; rvbuild-runtime only predicts with bundles. "
+        "Install all of it with `pip install rvbuild`, in an environment of its own"
+    )
 
 
 def normal_words(words: list[str]) -> list[str] | None:

@@ -5,6 +5,7 @@ The content of a file counts: it may change twice within one tick of the clock o
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -30,6 +31,7 @@ class Remembered(Generic[Read]):
 
     def __init__(self) -> None:
         self._results: dict[Hashable, tuple[_Content, Read]] = {}  # the last one at the end
+        self._lock = threading.Lock()  # files are read in several threads
 
     def read(self, path: Path, asked_for: Hashable, read: Callable[[], Read]) -> Read:
         """Return what `read` returned when the file had its present content, or else what it returns now.
@@ -49,10 +51,11 @@ class Remembered(Generic[Read]):
             return known[1]
         result = read()
         if before is not None and before == _content(path):
-            self._results.pop(question, None)
-            self._results[question] = before, result
-            while sum(content.size for content, _ in self._results.values()) > MOST_BYTES:
-                del self._results[next(iter(self._results))]
+            with self._lock:
+                self._results.pop(question, None)
+                self._results[question] = before, result
+                while sum(content.size for content, _ in self._results.values()) > MOST_BYTES:
+                    del self._results[next(iter(self._results))]
         return result
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from rvbuild.errors import nearest
 from rvbuild.files.address import is_url
 from rvbuild.files.zipped import is_zip
+from rvbuild.project.chip_folders import CHIP_SPLITS
 from rvbuild.project.model import Project, Scene, Written
-from rvbuild.project.tables.own_chips import CHIP_SPLITS
 from rvbuild.project.tables.own_rules import stage_of
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.paths import variables_of

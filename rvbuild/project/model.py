@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from rvbuild.project.scenes.box_files import BoxFileTable
-from rvbuild.project.scenes.image import ImageTable
-from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
-from rvbuild.project.schema import ProjectFile
-from rvbuild.project.tables.chip import ChipTable
-from rvbuild.project.tables.draft import DraftTable
-from rvbuild.project.tables.evaluation import EvalTable
-from rvbuild.project.tables.predict import PredictTable
-from rvbuild.project.tables.train import TrainTable
 from rvbuild.project.toml.keys import Key
 from rvbuild.project.toml.problems import Places
 from rvbuild.settings.area import AoiPartSettings, Split, SplitBlockSettings
@@ -36,6 +27,17 @@ from rvbuild.settings.labels import (
     VectorTablesSettings,
 )
 from rvbuild.settings.transforms import StatisticsStep
+
+if TYPE_CHECKING:  # tables need pydantic, which prediction with a bundle does without
+    from rvbuild.project.scenes.box_files import BoxFileTable
+    from rvbuild.project.scenes.image import ImageTable
+    from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable
+    from rvbuild.project.schema import ProjectFile
+    from rvbuild.project.tables.chip import ChipTable
+    from rvbuild.project.tables.draft import DraftTable
+    from rvbuild.project.tables.evaluation import EvalTable
+    from rvbuild.project.tables.predict import PredictTable
+    from rvbuild.project.tables.train import TrainTable
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ class LayeredLabels:
 
     def stage_settings(self) -> LayeredLabelSettings:
         """Return the settings, without the paths."""
+        from rvbuild.project.scenes.labels import RasterLabelsTable
+
         parts: list[RasterPartSettings | VectorPartSettings] = []
         for count, table in self.parts:
             part: RasterPartSettings | VectorPartSettings

@@ -209,9 +209,8 @@ def _write_layers(path: Path, rows: Sequence[Row]) -> None:
         ),
     ]
     for name, shapes, properties, fields in layers:
-        geometries = np.empty(len(shapes), dtype=object)
-        geometries[:] = shapes
-        write_layer(path, geometries, properties, fields, geometry="MultiPolygon", crs=crs, layer=name)
+        features = zip(shapes, properties, strict=True)
+        write_layer(path, features, fields, geometry="MultiPolygon", crs=crs, layer=name)
 
 
 def _placed(row: Row, rings: Rings, crs: CRS | None) -> Any:

@@ -27,7 +27,7 @@ from rvbuild.session import trust
 from rvbuild.session.executors import jobs_default
 from rvbuild.session.names import belongs
 from rvbuild.session.session import Session, may_run_rules, open_session
-from rvbuild.stages.names import on_request
+from rvbuild.stages.names import INTERMEDIATE, on_request
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Order:
         The address of a cluster on which stages run, `local:N` for one that is started here; empty for none. Default:
         the environment variable RVBUILD_CLUSTER.
     procs : int, optional
-        Number of processes of a training in shards. Default: as many as there are cores or GPUs for.
+        Number of processes of a training in shards. Default: as many as there are cores or GPUs for; on a cluster, as
+        many as it has slots for.
     """
 
     stage: str
@@ -118,6 +119,8 @@ class Planned:
         ]
         trust.require(session.workspace.root, pending, order.trust, reporter.note, ask)
         jobs = session.executor.at_once() if pending or not session.executor.is_elsewhere else jobs_default()
+        if pending:
+            session.executor.require(pending)
 
         def check(keep_going: bool) -> dict[str, int]:
             if not pending:
@@ -127,7 +130,8 @@ class Planned:
             return check_build(session, self.closure, pending, keep_going, jobs, reporter.note)
 
         memory = {} if order.checks_after else check(order.keep_going)
-        builder = Builder(session.plan, session.executor, reporter, this_machine(memory_bytes()), memory)
+        staying = [stage for stage in INTERMEDIATE if stage != order.stage]
+        builder = Builder(session.plan, session.executor, reporter, this_machine(memory_bytes()), memory, staying)
         try:
             to_do = _edited_first(builder.to_do(a.name for a in self.wanted), session.plan)
             if not gc.isenabled():  # only the command disables it; other programs manage their own garbage
@@ -199,9 +203,10 @@ def planned(
 
     def arranged(artifacts: list[Artifact], workspace: Workspace) -> list[Artifact]:
         artifacts = artifacts if arrange is None else arrange(artifacts, workspace)
-        return artifacts if order.procs is None else [with_processes(a, order.procs) for a in artifacts]
+        return [with_processes(a, order.procs, on_cluster) for a in artifacts]
 
-    if order.cluster and not order.inline and not dry_run:
+    on_cluster = bool(order.cluster) and not order.inline
+    if on_cluster and not dry_run:
         require_address(order.cluster, f"--on or {VARIABLE}")
     with (
         locked(projects[0].workspace, reporter.note),

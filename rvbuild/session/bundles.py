@@ -42,6 +42,18 @@ def write_repository(project: Project, folder: Path, progress: Progress, *, inli
     return list(_run(Job("rvbuild.stages.bundle.hub.repository:write_repository", kwargs), progress, inline))
 
 
+def rewrite_repository(bundle: Path, folder: Path, progress: Progress, *, inline: bool = False) -> list[str]:
+    """Write a bundle that is there as the files of a model repository; return their names."""
+    kwargs = {
+        "bundle": bundle.absolute(),
+        "log": None,
+        "about": None,
+        "name": bundle.stem,
+        "folder": folder.absolute(),
+    }
+    return list(_run(Job("rvbuild.stages.bundle.hub.repository:write_repository", kwargs), progress, inline))
+
+
 def _run(job: Job, progress: Progress, inline: bool) -> Any:
     """Run a job in a process of its own, which knows nothing of projects."""
     # Virtual files may only refer to files in their own directory.

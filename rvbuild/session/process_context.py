@@ -6,14 +6,16 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from rvbuild import rules
 from rvbuild.engine.keys.artifact import Source
-from rvbuild.engine.run.inputs import code_of
+from rvbuild.engine.run.jobs import code_of
 from rvbuild.engine.run.worker import set_variables
 from rvbuild.errors import UsageError
 from rvbuild.language.user_code import Code, serve_code
+from rvbuild.process import variables
 from rvbuild.project.model import Project
-from rvbuild.session.session import environment_of
 from rvbuild.session.trust import may_inspect
 
 
@@ -45,6 +47,11 @@ class ProcessContext:
             if self.code is not None:
                 serve_code(None)
             set_variables(before)
+
+
+def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | None]:
+    """Return the environment variables of stages; None for variables that are removed."""
+    return {**variables.for_workers(os.environ), **rules.places(root, projects)}
 
 
 def process_context(project: Project, sources: Sequence[Source], trust: bool, purpose: str) -> ProcessContext:

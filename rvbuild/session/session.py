@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rvbuild import rules
 from rvbuild.engine.keys.artifact import Artifact
@@ -24,6 +23,7 @@ from rvbuild.rules.protocol import HasCode
 from rvbuild.session import trust as workspace_trust
 from rvbuild.session.executors import cluster_executor, new_executor
 from rvbuild.session.names import belongs, stages_of
+from rvbuild.session.process_context import environment_of
 from rvbuild.stages.names import ON_REQUEST, on_request
 
 
@@ -86,11 +86,6 @@ class Session:
     def _ids(self, scene: str) -> set[str]:
         """Return the id of a scene, and the ids of its parts if several splits share it."""
         return {scene, *(s.id for p in self.projects for s in p.scenes if s.base == scene)}
-
-
-def environment_of(root: Path, projects: Sequence[Project]) -> dict[str, str | None]:
-    """Return the environment variables of stages; None for variables that are removed."""
-    return {**variables.for_workers(os.environ), **rules.places(root, projects)}
 
 
 def make_executor(

@@ -1,6 +1,6 @@
 """Numbers within limits. Only files of strangers are checked against them: project files have checks of their own.
 
-mypy takes them for `int`, `float` and `list`; pydantic, which validates bundles, reads the limits.
+mypy takes them for `int`, `float` and `list`; `rvbuild.settings.fitting`, which validates bundles, reads the limits.
 """
 
 from __future__ import annotations

@@ -19,10 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.windows import Window as RasterioWindow
-from typing_extensions import TypedDict
 
 from rvbuild import tasks
-from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import open_scene_image
 from rvbuild.geo.windows import Window
@@ -30,18 +28,11 @@ from rvbuild.geo.write.rasters import IdRasterWriter
 from rvbuild.progress import Progress
 from rvbuild.settings.area import OfArea
 from rvbuild.stages import infer
+from rvbuild.stages.cut import CutHints, require_rows
 from rvbuild.stages.infer import InferStageSettings, SceneInferSettings, StripRows
 from rvbuild.stages.window_rows import WindowRows
 from rvbuild.tasks.settings import InferSettings
 from rvbuild.tasks.strips import Strip
-
-
-class JoinHints(TypedDict):
-    """How a scene was cut. In no key."""
-
-    rows: list[list[int]]
-    """The first row of each strip, and the one after its last."""
-
 
 _ROWS = 128
 """Of the area, that are written at once."""
@@ -64,7 +55,7 @@ class StripAreaSettings(SceneInferSettings, OfArea):
 class JoinSettings(InferStageSettings):
     """The settings of infer, and how the scene was cut."""
 
-    strips: NotRequired[JoinHints]
+    strips: NotRequired[CutHints]
 
 
 def run(inputs: Mapping[str, Sequence[Path]], settings: StripSettings, outputs: Path, progress: Progress) -> None:
@@ -89,7 +80,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: StripSettings, outputs: 
     first, stop = settings["rows"]
     with open_scene_image(inputs["image"], settings) as image:
         grid = image.grid
-    _require_rows(inputs["image"], grid, stop)
+    require_rows(inputs["image"], grid, stop)
     (top, bottom), area = _rows(grid, first, stop, settings), inputs.get("area", ())
     with contextlib.ExitStack() as stack:
         mask = stack.enter_context(AreaOfStrip(area[0], top, bottom)) if area else None
@@ -132,7 +123,7 @@ def run_area(
     aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
     progress.start("area", len(settings["strips"]), "strips")
     for number, (first, stop) in enumerate(settings["strips"]):
-        _require_rows(inputs["image"], grid, stop)
+        require_rows(inputs["image"], grid, stop)
         top, bottom = _rows(grid, first, stop, settings)
         rows = grid.crop(Window(top, 0, bottom - top, grid.width))
         with IdRasterWriter(outputs / f"{number}.tif", rows, temp=outputs) as writer:
@@ -164,7 +155,7 @@ def run_join(inputs: Mapping[str, Sequence[Path]], settings: JoinSettings, outpu
         return
     with open_scene_image(inputs["image"], settings) as image:
         grid = image.grid
-    _require_rows(inputs["image"], grid, cut[-1][1], last=True)
+    require_rows(inputs["image"], grid, cut[-1][1], last=True)
     strips = [
         Strip(of_strip, _rows(grid, first, stop, settings)[0], first, stop)
         for of_strip, (first, stop) in zip(files, cut, strict=True)
@@ -216,12 +207,3 @@ def _rows(grid: Grid, first: int, stop: int, settings: InferSettings) -> tuple[i
     placing = tasks.get(settings["task"]).placing(settings)
     rows = WindowRows.of(grid.width, placing, settings["predict"]["batch_size"])
     return rows.pixels(rows.needed(first, stop), grid.height)
-
-
-def _require_rows(files: Sequence[Path], grid: Grid, stop: int, last: bool = False) -> None:
-    """Raise a DataError if the image is not as high as it was when the strips were planned."""
-    if grid.height < stop or (last and grid.height != stop):
-        raise DataError(
-            f"{files[0]}: expected at least {stop} rows, as when the strips were planned; found {grid.height}: run "
-            "again"
-        )

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.errors import ProjectError, RvbuildError, UsageError
 from rvbuild.language.user_code import forget_modules
@@ -17,7 +18,7 @@ from rvbuild.rules import common
 from rvbuild.session.process_context import process_context
 from rvbuild.session.projects import load_all
 from rvbuild.session.session import may_run_rules, open_session
-from rvbuild.session.status import ArtifactStatus, statuses
+from rvbuild.session.status import statuses
 
 
 @dataclass(frozen=True)

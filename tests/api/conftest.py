@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,15 +64,6 @@ def write_workspace(root: Path, task: str) -> Path:
     if task == "boxes":
         (root / "detector.py").write_text(DETECTOR)
     return root / "projects/p.toml"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Remember in a directory of these tests what the user trusts: each workspace is of one test."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        patch.delenv("RVBUILD_TRUST", raising=False)
-        yield
 
 
 @pytest.fixture

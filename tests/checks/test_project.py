@@ -196,6 +196,18 @@ def test_memory_for_batches(project: Project, machine: Any) -> None:
     assert "Reduce chip.size_px" in needs(project, model=model)[0][2]
 
 
+def test_memory_of_a_training_in_several_processes(project: Project, machine: Any) -> None:
+    """Each has a model and optimizer of its own, and computes the chips of a shard at once."""
+    model = {"weights": 100_000_000, "train": 100_000_000, "predict": 1}
+    sharded = changed(project, "[chip]", "[train]\nshards = 4\n[chip]")
+    scenes = {"a": facts()}
+    machine(memory=3 * GIGA)
+    assert not [f for f in resources.findings(sharded, scenes, (), (), model, 1, 2) if f.kind == "train.batch_size"]
+    (finding,) = [f for f in resources.findings(sharded, scenes, (), (), model, 1, 4) if f.kind == "train.batch_size"]
+    assert "8 chips of 100 px and 3 bands in 4 processes need about " in finding.text
+    assert "Use fewer processes (--procs). " in finding.text
+
+
 def test_memory_for_scenes_that_are_cut_at_once(project: Project, machine: Any) -> None:
     machine(memory=int(1.3 * GIGA))
     ((level, kind, text, _),) = needs(project, "abc", jobs=3)

@@ -6,12 +6,14 @@ import contextlib
 import functools
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,29 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
+from rvbuild.engine.run.workers import apart
 from rvbuild.language.user_code import forget_modules
 
 from .projects import write_project
+
+IMPORTED = ("numpy", "rasterio", "shapely", "fiona", "torch", "torchvision", "rvbuild.engine.run.worker")
+
+
+def start_forkserver() -> None:
+    """Start the process that starts workers, with the environment of now; it has imported what their stages need.
+
+    Commands in this process find it running. In a process of its own, a command starts its own, and each of its workers
+    that needs torch takes seconds to import it.
+    """
+    forkserver._forkserver._stop()
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(IMPORTED))
+    with apart({}):
+        forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_start_at_once() -> None:
+    start_forkserver()
 
 
 @dataclass
@@ -59,11 +81,11 @@ class Space:
     def __post_init__(self) -> None:
         self.project = self.root / "projects" / "p.toml"
 
-    def rvbuild(self, *words: str) -> Result:
-        """Run the command in this process, stages inline."""
+    def rvbuild(self, *words: str, inline: bool = True) -> Result:
+        """Run the command in this process, and what builds either inline, too, or in workers."""
         from rvbuild.cli import app
 
-        building = words[0] in (
+        inline = inline and words[0] in (
             "analyze",
             "chip",
             "train",
@@ -80,7 +102,7 @@ class Space:
         os.chdir(self.root)
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                status = app.run([*words, *(["--inline"] if building else [])])
+                status = app.run([*words, *(["--inline"] if inline else [])])
         finally:
             os.chdir(before)
             # A worker would know nothing of another workspace.
@@ -203,14 +225,14 @@ def built_templates(template: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def built_of(built_templates: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Space]:
-    """Return what gives a workspace of a task in which everything was built, or found fresh."""
+    """Return what gives a workspace of a task in which everything was built."""
 
     def copy(task: str) -> Space:
         root = tmp_path / "ws"
         shutil.copytree(built_templates(task), root)
         space = Space(root)
-        result = space.rvbuild("build", "-q")
-        assert result.status == 0, result.out + result.err
+        result = space.rvbuild("build", "--json")  # what is in other files now is looked at
+        assert result.status == 0 and result.did("built") == set(), result.out + result.err
         return space
 
     return copy

@@ -50,12 +50,6 @@ def use(space: Space, code: str = NEAREST, table: str = TABLE) -> Space:
     return space
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("RVBUILD_TRUST", raising=False)
-
-
 def build(space: Space, *words: str) -> set[str]:
     """Build everything; return what was built."""
     result = space.rvbuild("build", "--json", *words)

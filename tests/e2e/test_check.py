@@ -49,15 +49,15 @@ def test_a_file_of_which_the_process_dies_is_a_finding(space: Space) -> None:
     damaged = Path(__file__).parents[1] / "fuzz/corpus/ends-the-process.gpkg.xz"
     (space.root / "data/b.gpkg").write_bytes(lzma.decompress(damaged.read_bytes()))
     space.edit("[scene]", '[scenes.by_id.b]\nlabels = { vector = "data/b.gpkg", class = "building" }\n\n[scene]')
-    result = space.process("check")
+    result = space.rvbuild("check")
     assert result.status == 2
     (line,) = [line for line in result.err.splitlines() if "warning" not in line]
     assert "scenes.by_id.b.labels" in line and "scene b: " in line and "data/b.gpkg" in line
     assert "Traceback" not in result.err
-    surveyed = space.process("data")
+    surveyed = space.rvbuild("data")
     assert surveyed.status == 1 and "data:b: " in surveyed.err and "data/b.gpkg" in surveyed.err
     assert "built    data:a" in surveyed.out
-    built = space.process("chip", "--keep-going", "--json")
+    built = space.rvbuild("chip", "--keep-going", "--json", inline=False)
     assert built.status == 1 and built.did("failed") == {"chip:b"}
     assert built.did("built") == {"chip:a", "chip:c"}
 

@@ -254,14 +254,15 @@ def test_a_bundle_predicts_as_the_stage_does(built):
     del stages["raw_labels.tif"]  # what the others are derived from
     assert {p.name: p.read_bytes() for p in (built.root / "out/c").iterdir()} == stages
     assert {p.name for p in (built.root / "out").iterdir()} == {"c", "manifest.json", ".rvbuild"}
-    again = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out", "-j", "2", "--json")
+    bundle = ("predict", "cache/p/bundle/p.zip")
+    again = built.rvbuild(*bundle, "data/c.tif", "-o", "out", "-j", "2", "--json", inline=False)
     assert (again.status, again.did("fresh"), again.json["summary"]["built"]) == (0, {"predict:c"}, 0)
-    refused = built.process("predict", "cache/p/bundle/p.zip", "data/c.tif", "-o", "out", "--scene", "c")
+    refused = built.rvbuild(*bundle, "data/c.tif", "-o", "out", "--scene", "c")
     assert refused.status == 2 and "--scene applies to project files, not to a bundle" in refused.err
     (built.root / "data/bad.tif").write_text("no image")
-    failed = built.process("predict", "cache/p/bundle/p.zip", "data/*.tif", "-o", "out", "-n")
+    failed = built.rvbuild(*bundle, "data/*.tif", "-o", "out", "-n")
     assert failed.status == 0 and "missing    predict:bad" in failed.out and "predict:c" not in failed.out
-    failed = built.process("predict", "cache/p/bundle/p.zip", "data/bad.tif", "data/c.tif", "-o", "out")
+    failed = built.rvbuild(*bundle, "data/bad.tif", "data/c.tif", "-o", "out", inline=False)
     assert (failed.status, "1 fresh, 1 failed" in failed.out) == (1, True), failed.out + failed.err
     assert "bad.tif: cannot be opened" in failed.out and "Traceback" not in failed.out + failed.err
 
@@ -274,7 +275,7 @@ def test_a_user_model_is_an_input(space):
         "    return nn.Sequential(first, nn.ReLU(), nn.Conv2d(width, num_classes, 1))\n"
     )
     space.edit('model = "unet"\nmodel_args = { width = 2, depth = 1 }', 'model = "mymodels:tiny"')
-    assert space.process("predict").status == 0
+    assert space.rvbuild("predict", inline=False).status == 0
     path = space.root / "mymodels.py"
     path.write_text("# a remark\n" + path.read_text())
     assert space.rvbuild("status", "--json").did("stale") == set()
@@ -282,7 +283,7 @@ def test_a_user_model_is_an_input(space):
     states = space.rvbuild("status", "--json")
     assert "train" in states.did("stale")
     assert states.reasons("train") == ["code changed: mymodels.py"]
-    assert space.process("predict").status == 0
+    assert space.rvbuild("predict", inline=False).status == 0
 
 
 def test_a_start_script_without_a_guard_is_not_run_again_in_workers(space):

@@ -144,7 +144,7 @@ def test_scenes_with_one_image_are_encoded_once_without_a_word(space: Space) -> 
     for scene in "bc":
         shutil.copy(space.root / "data/a.tif", space.root / f"data/{scene}.tif")
     space.project.write_text(space.project.read_text() + SMALL)
-    result = space.process("draft", "-j", "3")
+    result = space.rvbuild("draft", "-j", "3", inline=False)
     assert result.status == 0, result.err
     assert "waiting" not in result.out + result.err
     assert sum(line.startswith("built    features:") for line in result.out.splitlines()) == 1

@@ -58,7 +58,7 @@ def test_a_killed_training_resumes_and_ends_with_the_same_bytes(space, tmp_path)
     status_now = space.rvbuild("status", "--json")
     assert status_now.did("missing") >= {"train"}
     assert status_now.did("fresh") >= {"chip:a", "chip:b", "chip:c"}
-    again = space.process("train")
+    again = space.rvbuild("train", inline=False)
     assert again.status == 0, again.out + again.err
     assert "continuing after epoch" in again.out
     assert other.rvbuild("train").status == 0
@@ -112,9 +112,9 @@ def test_a_full_disk_in_the_store_is_one_message(space):
 
 def test_an_image_without_the_declared_band_fails_with_a_message(space):
     space.edit("[scene]\n", "[scene]\nchannels = [0, 1, 7]\n")
-    result = space.process("analyze")
+    result = space.rvbuild("analyze")
     assert result.status == 2 and "data/a.tif: channels: there is no band 7" in result.err
-    result = space.process("analyze", "--keep-going")  # the stage itself says so, too
+    result = space.rvbuild("analyze", "--keep-going", inline=False)  # the stage itself says so, too
     assert result.status == 1
     assert "Traceback" not in result.out + result.err
     assert "7" in result.out
@@ -129,11 +129,11 @@ def test_a_label_edited_during_its_chip_stage_is_never_recorded(space):
     wait_for(lambda: any((space.root / "cache/store/tmp").glob("*")), process)
     write_labels(space.root / "data/a.geojson", [(1, 1, 50, 50)])
     process.wait(60)
-    result = space.process("chip", "--json")
+    result = space.rvbuild("chip", "--json", inline=False)
     assert result.status == 0
     clean = Space(space.root.parent / "clean")
     shutil.copytree(space.root, clean.root, ignore=shutil.ignore_patterns("cache"))
-    assert clean.process("chip").status == 0
+    assert clean.rvbuild("chip").status == 0
     assert space.shown() == clean.shown()
 
 

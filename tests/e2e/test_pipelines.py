@@ -15,14 +15,6 @@ from .conftest import BOXES, Space
 PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what is trusted out of the home of whoever runs the tests."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("RVBUILD_TRUST", raising=False)
-    return tmp_path / "state"
-
-
 def blocks(kind: str) -> Iterator[str]:
     yield from re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 

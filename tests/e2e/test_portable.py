@@ -52,6 +52,12 @@ def test_a_bundle_with_onnx(space: Space, monkeypatch: pytest.MonkeyPatch) -> No
     assert result.status == 0 and f"{hub}: the 7 members are those of the manifest" in result.out
     result = space.rvbuild("bundle", "--hf", str(space.root / "data"), "projects/p.toml")
     assert result.status == 2 and "is no model repository that rvbuild has written" in result.err
+    rewritten = str(space.root / "rewritten")
+    result = space.rvbuild("bundle", "--hf", rewritten, str(space.root / "cache/p/bundle/p.zip"))
+    assert result.status == 0 and "nothing was uploaded" in result.out, result.out + result.err
+    assert space.rvbuild("bundle", "--hf", rewritten, "a.zip", "b.zip").status == 2
+    result = space.rvbuild("bundle", "--hf", rewritten, "--json", "a.zip")
+    assert result.status == 2 and "--json applies to project files, not to a bundle" in result.err
     result = space.rvbuild("bundle", "--hf", hub, "--verify", hub)
     assert result.status == 2 and "choose one" in result.err
     result = space.rvbuild("predict", "projects/p.toml", "--engine", "torch")

@@ -29,6 +29,8 @@ from rvbuild.learn.models import build
 from .conftest import Result, Space, write_image, write_labels
 from .projects import PROJECTS, write_project
 
+pytestmark = pytest.mark.usefixtures("every_core")
+
 LABELS = [[(5, 5, 25, 20), (35, 30, 60, 55)], [(5, 5, 25, 30)], []]
 AREA = (
     '{"type": "Polygon", "coordinates": [[[500002, 5799998], [500030, 5799998], [500030, 5799970], [500002, 5799970]]]}'
@@ -49,7 +51,8 @@ TABLES = {
         ],
         "predict": [
             "stride_px = 16",
-            'stride_px = 16\nblend = "cosine"\nrgb = true\ntta = "flips"\nbatch_size = 1\nstrip_px = 2048',
+            'stride_px = 16\nblend = "cosine"\nrgb = true\ntta = "flips"\nbatch_size = 1\nstrip_px = 2048\n'
+            "[analyze]\nstrip_px = 2048\n[eval]\nstrip_px = 2048",
             'vectors = [{ class = "building" }]',
             'stride_px = 16\nengine = "onnxruntime"\nscores = "float32"\nbatch_size = 2\nstrip_px = 3000',
         ],

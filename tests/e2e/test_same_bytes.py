@@ -23,9 +23,7 @@ def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
         shutil.copytree(template, space.root)
         space.edit("stride_px = 16", 'stride_px = 16\nscores = "uint8"\nrgb = true\nvectors = [{ class = "building" }]')
         space.edit("epochs = 2", "epochs = 1")
-        # One job in this process, which has imported torch already, and four in workers.
-        build = space.rvbuild if jobs == "1" else space.process
-        result = build("build", "--json", "-j", jobs)
+        result = space.rvbuild("build", "--json", "-j", jobs, inline=jobs == "1")
         assert result.status == 0, result.out + result.err
         keys = {(a["stage"], a["scene"]): a["key"] for a in result.json["artifacts"]}
         digests.append((keys, space.shown()))
@@ -45,13 +43,34 @@ def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path
         text = space.project.read_text()
         other = space.project.with_name("q.toml")
         other.write_text(text.replace("[classes]", "seed = 7\n[classes]", 1))
-        train = space.rvbuild if jobs == "1" else space.process
-        result = train("train", "--json", "-j", jobs)
+        result = space.rvbuild("train", "--json", "-j", jobs, inline=jobs == "1")
         assert result.status == 0, result.out + result.err
         shown = {name: space.shown(name)["train/model.safetensors"] for name in ("p", "q")}
         assert shown["p"] != shown["q"]
         digests.append(shown)
     assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_and_four_workers_of_a_cluster_give_what_this_machine_gives(template, tmp_path):
+    """All files and keys of two projects, whose trainings run at once on a cluster."""
+    pytest.importorskip("distributed", reason="needs rvbuild[dask]")
+    results = []
+    for folder, words in (("here", ()), ("two", ("--on", "local:2")), ("four", ("--on", "local:4"))):
+        space = Space(tmp_path / folder)
+        shutil.copytree(template, space.root)
+        space.edit("epochs = 2", "epochs = 1\nthreads = 1")
+        other = space.project.with_name("q.toml")
+        other.write_text(space.project.read_text().replace("[classes]", "seed = 7\n[classes]", 1))
+        result = (space.process if words else space.rvbuild)("build", "--json", *words)
+        assert result.status == 0, result.out + result.err
+        artifacts = result.json["artifacts"]
+        assert all("host" in artifact for artifact in artifacts if artifact["state"] == "built") == bool(words)
+        keys = {(a["project"], a["stage"], a["scene"]): a["key"] for a in artifacts}
+        results.append((keys, space.shown("p"), space.shown("q")))
+    assert results[0] == results[1] == results[2]
+    assert {stage for _, stage, _ in results[0][0]} >= {"train", "predict", "eval", "bundle"}
 
 
 @pytest.mark.parametrize(("schedule", "goes_on"), [("constant", True), ("one_cycle", False)])

@@ -13,6 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from rvbuild import rules
+from rvbuild.project.load import load
+from rvbuild.rules.train import with_processes
+
 from .conftest import Space
 
 SHARDED = "epochs = 20\nshards = 4\nthreads = 1"
@@ -78,12 +82,12 @@ def test_a_kill_and_other_numbers_of_processes_change_no_byte(sharded: Space) ->
     failed = re.findall(r"failed +train +process [12] of 2 of the training was killed \(out of memory\? try fewer", out)
     assert run.returncode == 1 and len(failed) == 1, out
 
-    ended = sharded.process("train", "--procs", "1")
+    ended = sharded.rvbuild("train", "--procs", "1", inline=False)
     assert ended.status == 0, ended.out + ended.err
     assert (after := re.search(r"train: continuing after epoch (\d+)", ended.out)) and 1 <= int(after[1]) < 20
     after_kills = sharded.shown()
     assert live.read_bytes() == after_kills["train/log.jsonl"]
-    again = sharded.process("train", "-B", "--procs", "4")
+    again = sharded.rvbuild("train", "-B", "--procs", "4", inline=False)
     assert again.status == 0 and "not reproducible" not in again.err + again.out
     assert sharded.shown() == after_kills
 
@@ -95,6 +99,25 @@ def test_more_processes_than_shards(sharded: Space) -> None:
     sharded.edit("shards = 4\n", "")
     run = sharded.rvbuild("train", "--procs", "2")
     assert run.status == 2 and "train.shards of p is not set" in run.err and "or leave --procs out" in run.err
+
+
+def test_more_processes_than_gpus(sharded: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rvbuild.rules.train.card_count", lambda: 2)
+    run = sharded.rvbuild("train", "--procs", "4")
+    assert run.status == 2
+    assert "--procs 4: each process needs a GPU of its own, and there are 2; give another number" in run.err
+    sharded.edit("shards = 4", 'shards = 4\ndevice = "cuda:1"')
+    run = sharded.rvbuild("train", "--procs", "2")
+    assert run.status == 2 and "and train.device of p is cuda:1; give another number" in run.err
+
+
+def test_who_computes_on_a_cluster(sharded: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many processes as shards, if workers have slots for them; GPUs of this machine do not matter."""
+    monkeypatch.setattr("rvbuild.rules.train.card_count", lambda: 2)
+    (train,) = rules.train.artifacts(load(sharded.project), "")
+    on_cluster = [with_processes(train, count, True).demand.processes for count in (None, 1, 3)]
+    assert on_cluster == [4, 1, 3] and with_processes(train, None, False) == train
+    assert with_processes(train, None, True).settings == train.settings
 
 
 def test_shards_that_a_batch_does_not_have(sharded: Space) -> None:

@@ -68,6 +68,21 @@ def test_strips_change_neither_keys_nor_bytes(built: Space, tmp_path: Path) -> N
     assert not (built.root / "cache/p/strips").exists()
 
 
+def test_statistics_and_evaluations_in_strips_have_the_same_keys_and_bytes(built: Space, tmp_path: Path) -> None:
+    in_strips = copied(built, tmp_path / "strips")
+    in_strips.edit("[predict]\n", "[analyze]\nstrip_px = 2048\n[eval]\nstrip_px = 2048\n[predict]\n")
+    assert not in_strips.rvbuild("build", "--json").did("built"), "what is there needs no strips"
+    shutil.rmtree(in_strips.root / "cache/store")
+    shutil.rmtree(in_strips.root / "cache/p/analyze")
+    shutil.rmtree(in_strips.root / "cache/p/eval")
+    again = in_strips.rvbuild("build", "--json")
+    assert again.status == 0, again.err
+    assert again.did("built") >= {"analyze:a#0", "analyze:a", "eval:c#0", "eval:c"}
+    assert results(in_strips) == results(built)
+    of_scenes = {label: key for label, key in keys(in_strips).items() if "#" not in label}
+    assert of_scenes == keys(built)
+
+
 def test_an_edit_of_the_area_predicts_the_strips_that_it_touches(built: Space, tmp_path: Path) -> None:
     predict_by_small_batches(built)
     built.edit("[train]", '[scenes.by_id."c"]\naoi = "data/area.geojson"\n\n[train]')

@@ -88,7 +88,6 @@ def same(pixels, nodata):
 def here(space: Space, monkeypatch: pytest.MonkeyPatch) -> Space:
     """Return a workspace that this process is in, and whose images code transforms."""
     monkeypatch.chdir(space.root)
-    monkeypatch.setenv("XDG_STATE_HOME", str(space.root.parent / "state"))
     (space.root / "tools.py").write_text(CODE)
     function = '{ kind = "function", function = "tools:same" }'
     space.edit('image = "data/{id}.tif"', f'image = {{ files = "data/{{id}}.tif", transform = [{function}] }}')

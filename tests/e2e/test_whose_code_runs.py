@@ -9,13 +9,13 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
-from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
-from .conftest import Space
+from .conftest import Space, start_forkserver
 
 DECOY = """
 import os
@@ -31,14 +31,23 @@ def double(image, valid):
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tell workers, too, where code leaves its mark."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARK", str(tmp_path_factory.mktemp("whose") / "mark"))
+        start_forkserver()
+        yield
+    start_forkserver()
+
+
 @pytest.fixture(autouse=True)
-def state(tmp_path, monkeypatch):
-    """Keep what is trusted away from the user's own."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
-    monkeypatch.delenv("RVBUILD_TRUST", raising=False)
-    forkserver._forkserver._stop()  # one that runs already knows nothing of these variables
-    return tmp_path / "state/rvbuild/trusted.json"
+def state() -> Path:
+    """Nothing is trusted yet, and no code has run."""
+    trusted = Path(os.environ["XDG_STATE_HOME"], "rvbuild/trusted.json")
+    for path in (trusted, Path(os.environ["MARK"])):
+        path.unlink(missing_ok=True)
+    return trusted
 
 
 @pytest.fixture
@@ -49,8 +58,8 @@ def transformed(space: Space) -> Space:
     return space
 
 
-def ran(space: Space) -> bool:
-    return (space.root.parent / "mark").exists()
+def ran() -> bool:
+    return Path(os.environ["MARK"]).exists()
 
 
 def loaded(code: str) -> set[str]:
@@ -88,7 +97,7 @@ def test_files_that_are_called_like_modules_do_not_run(space: Space, way: str) -
             [sys.executable, *start, *words], cwd=space.root, env=variables, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert not ran(space), (words, Path(variables["MARK"]).read_text().split())
+        assert not ran(), (words, Path(variables["MARK"]).read_text().split())
 
 
 def test_looking_runs_no_code(transformed: Space) -> None:
@@ -96,16 +105,16 @@ def test_looking_runs_no_code(transformed: Space) -> None:
     for words in (["status"], ["graph"], ["chip", "-n"], ["why", "chip:a"], ["check"], ["data"]):
         result = space.rvbuild(*words)
         assert result.status == 0, result.out + result.err
-        assert not ran(space), words
+        assert not ran(), words
     assert "before tools.t: `data` does not run your code, `rvbuild data --trust` does" in result.out
     assert "before tools.t: `check` does not run your code" in space.rvbuild("check").out
-    assert space.rvbuild("check", "--deep").status == 0 and not ran(space)
-    assert space.rvbuild("check", "--trust").status == 0 and ran(space)
+    assert space.rvbuild("check", "--deep").status == 0 and not ran()
+    assert space.rvbuild("check", "--trust").status == 0 and ran()
 
 
 def test_a_script_builds_and_says_whose_code_runs(transformed: Space, state: Path) -> None:
     result = transformed.rvbuild("chip")
-    assert result.status == 0 and ran(transformed)
+    assert result.status == 0 and ran()
     assert "running Python code of this workspace: tools/t.py (RVBUILD_TRUST=no prevents it)" in result.out + result.err
     assert not state.exists()
     assert "runs Python" not in transformed.rvbuild("chip").out  # nothing does
@@ -118,7 +127,7 @@ def test_who_refuses_code_gets_none(transformed: Space, monkeypatch: pytest.Monk
         assert result.status == 2
         assert "RVBUILD_TRUST=no: the code of this workspace must not run: tools/t.py" in result.err
     assert transformed.rvbuild("check", "--trust").status == 0
-    assert not ran(transformed)
+    assert not ran()
     monkeypatch.setenv("RVBUILD_TRUST", "perhaps")
     assert "RVBUILD_TRUST: expected yes or no, found 'perhaps'" in transformed.rvbuild("chip").err
 
@@ -129,8 +138,8 @@ def test_a_terminal_is_asked_once(transformed: Space, state: Path, monkeypatch: 
     monkeypatch.setattr("rvbuild.cli.trust_prompt.click.confirm", lambda *_, **__: answers.pop(0) == "y")
     result = transformed.rvbuild("chip")
     assert result.status == 2 and "nothing was built: the code of this workspace is not trusted" in result.err
-    assert not ran(transformed) and not state.exists()
-    assert transformed.rvbuild("chip").status == 0 and ran(transformed)
+    assert not ran() and not state.exists()
+    assert transformed.rvbuild("chip").status == 0 and ran()
     assert json.loads(state.read_text()) == {"trusted": [str(transformed.root)]}
     assert transformed.rvbuild("chip", "-B").status == 0  # without a question
 
@@ -151,7 +160,7 @@ def test_the_question_can_be_read_and_answered(transformed: Space) -> None:
         assert process.wait(60) == 2
     os.close(ours)
     assert b"tools/t.py" in shown and b"nothing was built" in shown
-    assert not ran(transformed)
+    assert not ran()
 
 
 def test_trust_is_of_the_user_and_not_of_the_workspace(transformed: Space, state: Path, tmp_path: Path) -> None:
@@ -271,5 +280,5 @@ def test_a_module_that_is_called_like_another_is_an_error(transformed: Space) ->
     (transformed.root / "queue.py").write_text("")
     (transformed.root / "tools/t.py").write_text("import queue\n" + TRANSFORM)
     result = transformed.rvbuild("chip")
-    assert result.status == 2 and not ran(transformed)
+    assert result.status == 2 and not ran()
     assert "tools/t.py: queue.py has the name of Python's own module queue: rename it" in result.err

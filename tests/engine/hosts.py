@@ -12,6 +12,7 @@ import ctypes
 import faulthandler
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -89,7 +90,7 @@ class Server:
     Parameters
     ----------
     folder : Path
-        For what processes print, and for the local directories of workers. Hosts share it.
+        For the local directories of workers, and for what hosts share.
     hosts : bool
         Whether there will be hosts.
     size : str
@@ -103,6 +104,8 @@ class Server:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._said = folder.with_name(f"{folder.name}-said")  # also if the folder is full
+        self._said.mkdir()
         self._count = 0
         words = [sys.executable, str(Path(__file__)), str(folder), size]
         if hosts:
@@ -111,6 +114,8 @@ class Server:
         self._server = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables}
         )
+        #: The folder as seen from outside of the namespaces, where it may be a file system of its own.
+        self.seen = Path(f"/proc/{self._server.pid}/root{folder}") if hosts else folder
         assert self._read() == "ready"
 
     def _read(self) -> Any:
@@ -130,7 +135,7 @@ class Server:
     def start(self, what: str, *words: str, host: int = 0, environment: dict[str, str] | None = None) -> Process:
         """Start one of the functions below, on a host (the process that holds it) or beside the server."""
         self._count += 1
-        output = self.folder / f"said-{self._count}-{what}.txt"
+        output = self._said / f"{self._count}-{what}.txt"
         pid = self.ask("start", what, list(words), str(output), host, environment or {})
         return Process(self, pid, what, output)
 
@@ -161,6 +166,11 @@ class Host:
 
     def plug(self) -> None:
         self._server.ask("do", ["ip", "link", "set", self._link, "master", "br0"])
+
+    def cover(self, path: Path) -> None:
+        """Mount another, empty file system over a directory, for this host alone."""
+        path.mkdir(exist_ok=True)
+        self._server.ask("do", ["nsenter", "-t", str(self.pid), "-m", "mount", "-t", "tmpfs", "tmpfs", str(path)])
 
     def processes(self) -> list[int]:
         """Return the processes on the host, but for the one that holds it."""
@@ -197,10 +207,21 @@ def _scheduler(folder: Path, host: str, port: str) -> int:
     return 0
 
 
-def _worker(folder: Path, address: str, host: str, name: str, threads: str = "1", torch: str = "") -> int:
+def _worker(folder: Path, address: str, host: str, name: str, torch: str = "", spoiled: str = "") -> int:
+    """Run a worker; what is `spoiled` is its code or the start of a session."""
     import asyncio
 
     from distributed import Worker
+
+    from rvbuild.engine.cluster import node
+
+    def fail() -> int:
+        raise RuntimeError("spoiled")
+
+    if spoiled == "code":
+        node.version_here = lambda: (platform.python_version(), "other")
+    elif spoiled == "session":
+        node.card_count = fail
 
     async def serve() -> None:
         resources = {"torch": float(torch)} if torch else {}
@@ -208,7 +229,7 @@ def _worker(folder: Path, address: str, host: str, name: str, threads: str = "1"
             address,
             host=host,
             name=name,
-            nthreads=int(threads),
+            nthreads=1,
             memory_limit=0,
             resources=resources,
             dashboard=False,

@@ -55,7 +55,12 @@ def cluster(tmp_path: Path, workers: str) -> ClusterSpace:
     return ClusterSpace(tmp_path / "ws", workers)
 
 
-def with_run(space: ClusterSpace, function: str, **settings: Any) -> None:
+def with_run(
+    space: ClusterSpace,
+    function: str,
+    demand: Demand | None = None,
+    **settings: Any,
+) -> None:
     """Let the first stage of each scene be another function, which needs torch."""
     artifacts = [
         dataclasses.replace(
@@ -63,7 +68,7 @@ def with_run(space: ClusterSpace, function: str, **settings: Any) -> None:
             run=f"fakestages:{function}",
             settings={"prefix": artifact.scene, **settings},
             resource="torch",
-            demand=Demand(cores=None),
+            demand=demand or Demand(cores=None),
         )
         if artifact.stage == "upper"
         else artifact
@@ -213,6 +218,14 @@ def test_what_a_worker_must_see(tmp_path: Path) -> None:
         copied.write_text("other")
         assert "has another store" in str(local.problem())
     assert beacon.is_out()
+
+
+def test_what_a_killed_driver_has_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "killed.session").write_text("nonce")
+    (tmp_path / "killed.json").write_text("{}")
+    with lit("alive", {"workspace": tmp_path}), lit("other", {"workspace": tmp_path}):
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["alive.session", "other.session"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def _state(path: Path) -> tuple[int, int, int, int]:

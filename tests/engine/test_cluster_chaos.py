@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -133,7 +133,7 @@ class Chaos:
     def end_of(self, driver: Process) -> int:
         """Wait for the end of a driver, which always comes."""
         with contextlib.suppress(pytest.fail.Exception):
-            return driver.wait(60)
+            return driver.wait(120)
         return int(pytest.fail(f"{self.story()}\nthe driver still runs:\n{driver.said()}"))
 
     def repair_later(self) -> None:
@@ -244,3 +244,41 @@ def test_random_kills_on_a_cluster(tmp_path: Path, server: Server) -> None:
     if os.environ.get("RVBUILD_CHAOS_STORY"):
         print(chaos.story())
     print(f"\n{dict(sorted(chaos.counts.items()))} in {time.monotonic() - began:.0f} s")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_workers_that_join_later(tmp_path: Path, server: Server) -> None:
+    """One has other code, one cannot start its part, one has a clock of its own: only the last gets jobs."""
+    root = tmp_path / "ws"
+    space = ToldSpace(root, "")
+    server.start("scheduler", "127.0.0.1", "0")
+    _wait_for((tmp_path / "cluster/scheduler.txt").exists)
+    address = (tmp_path / "cluster/scheduler.txt").read_text()
+    clock = {"CLOCK_OFF": "3600", "PYTHONPATH": str(root)}
+    server.start("worker", address, "127.0.0.1", "off", "2", environment=clock)
+    options = {"scenes": space.scenes, "settings": {"seconds": 1.0}}
+    driver = server.start("run", str(root), address, json.dumps(options))
+    _wait_for(lambda: [event for event in space.events() if event.kind == "begun"])
+    server.start("worker", address, "127.0.0.1", "other", "2", "code")
+    server.start("worker", address, "127.0.0.1", "broken", "2", "session")
+    _wait_for(lambda: (tmp_path / "cluster/scratch/broken").exists() and (tmp_path / "cluster/scratch/other").exists())
+    assert driver.wait(120) == 0, driver.said()
+    assert space.shown() == space.expected()
+    assert f"warning: {os.uname().nodename} has other code of rvbuild than the driver; it gets no jobs" in driver.said()
+    assert "cannot take part (RuntimeError: spoiled); it gets no jobs" in driver.said()
+    logs = [path.name for path in (root / "cache/log/cluster").iterdir()]
+    assert logs == [f"{os.uname().nodename}-off"]
+    newest = max(path.stat().st_mtime for path in (root / "cache/store/objects").glob("*/*"))
+    assert newest > time.time() + 1800
+    # Nothing depends on the times of another clock.
+    space.settings_of_all = options["settings"]
+    assert set(space.states().values()) == {"fresh"}
+    assert set(space.run().values()) == {"fresh"}
+
+
+def _wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

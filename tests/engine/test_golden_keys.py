@@ -74,7 +74,7 @@ COSMETIC = {
     "an upper-case colour": ("#ff0000", "#FF0000"),
     "more workers": ("epochs = 2\n", "epochs = 2\nworkers = 1\n"),
     "logs": ("epochs = 2\n", 'epochs = 2\nlog = ["csv", "tensorboard"]\n'),
-    "strips": ("[predict]\n", "[predict]\nstrip_px = 1000\n"),
+    "strips": ("[predict]\n", "[analyze]\nstrip_px = 1000\n[eval]\nstrip_px = 1000\n[predict]\nstrip_px = 1000\n"),
     "a variable in a path": ("data/{id}.tif", "${NOWHERE:-data}/{id}.tif"),
     "a list of one image": ('"data/{id}.tif"', '["data/{id}.tif"]'),
 }

@@ -94,6 +94,14 @@ def test_each_card_has_one_job() -> None:
     assert named.seen[0][next(iter(named.seen[0]))].environment() == {"RVBUILD_CARD": "1"}
 
 
+def test_a_job_of_several_processes_needs_what_as_many_jobs_do() -> None:
+    with Machine(8, 100, 0).taking(Demand(cores=2, memory=10, processes=3), bool) as share:
+        assert (share.cores, share.memory) == (6, 30)
+    with Machine(8, None, 4).taking(Demand(device="auto", processes=3), bool) as share:
+        assert share.cards == (0, 1, 2)
+    assert Crowd(Machine(8, 100, 0), [Demand(cores=1, memory=20, processes=2)] * 4, 0.05).most() == 2
+
+
 def test_a_card_that_there_is_not_is_for_the_stage_to_refuse() -> None:
     with Machine(2, None, 2).taking(Demand(device="cuda:7"), bool) as share:
         assert share.cards == (7,)
@@ -225,12 +233,12 @@ class Meeting(Space):
 
 @pytest.mark.slow
 def test_stages_run_side_by_side_where_there_is_room(tmp_path: Path) -> None:
-    assert Meeting(tmp_path / "a", Demand(cores=1), 20).meet(Machine(2, None, 0)) == (True, ["None", "None"])
+    assert Meeting(tmp_path / "a", Demand(cores=1), 100).meet(Machine(2, None, 0)) == (True, ["None", "None"])
     assert Meeting(tmp_path / "b", Demand(cores=2), 0.2).meet(Machine(2, None, 0)) == (False, ["None", "None"])
 
 
 @pytest.mark.slow
 def test_stages_are_told_which_card_is_theirs(tmp_path: Path) -> None:
     anywhere = Demand(cores=None, device="auto")
-    assert Meeting(tmp_path / "a", anywhere, 20).meet(Machine(2, None, 2)) == (True, ["0", "1"])
+    assert Meeting(tmp_path / "a", anywhere, 100).meet(Machine(2, None, 2)) == (True, ["0", "1"])
     assert Meeting(tmp_path / "b", anywhere, 0.2).meet(Machine(2, None, 1)) == (False, ["0", "0"])

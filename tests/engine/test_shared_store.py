@@ -25,16 +25,20 @@ RUN = textwrap.dedent(
     import sys
     sys.path.insert(0, {tests!r})
     from pathlib import Path
-    from conftest import Space
+    from conftest import Recorder, Space
+
+    def note(recorder, line):
+        with Path({root!r}, "said.txt").open("a") as file:
+            file.write(line)
 
     if __name__ == "__main__":
-        space = Space(Path({root!r}), pool=True)
-        space.settings["upper"]["seconds"] = 4  # the other one has begun by then, on a busy machine, too
-        done = space.run(jobs=2)
-        (space.root / "done.txt").write_text(repr(done))
-        (space.root / "said.txt").write_text("\\n".join(space.recorder.lines))
+        Recorder.note = note
+        done = Space(Path({root!r}), pool=True).run(jobs=2)
+        Path({root!r}, "done.txt").write_text(repr(done))
     """
 )
+
+WAITING = "waiting for another process that builds it"
 
 
 def start(space, store: Path) -> subprocess.Popen[bytes]:
@@ -44,9 +48,10 @@ def start(space, store: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 20
-    while not path.exists():
+def wait_for(path: Path, text: str = "") -> None:
+    """Wait until a file is there and holds a text."""
+    deadline = time.monotonic() + 120
+    while not path.exists() or text not in path.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -55,7 +60,7 @@ def wait_for(path: Path) -> None:
 def pair(new_space):
     made = new_space(), new_space()
     for space in made:
-        for name, text in {"a": "slow", "b": "b", "c": "c"}.items():
+        for name, text in {"a": "held", "b": "b", "c": "c"}.items():
             space.write(name, text)
     return made
 
@@ -66,13 +71,14 @@ def test_two_workspaces_build_each_key_once(pair, tmp_path):
     first = start(left, tmp_path / "store")
     wait_for(left.root / "calls.txt")
     second = start(right, tmp_path / "store")
-    assert first.wait(60) == second.wait(60) == 0
+    wait_for(right.root / "said.txt", WAITING)
+    (left.root / "go").touch()
+    assert first.wait(120) == second.wait(120) == 0
     calls = left.calls() + right.calls()
     assert sorted(calls) == ["join", "join", "upper", "upper", "upper"]
     assert left.shown() == right.shown() != {}
     done = [Path(s.root / "done.txt").read_text() for s in pair]
     assert Did.RESTORED.value in done[1]
-    assert any("waiting for another process that builds it" in Path(s.root / "said.txt").read_text() for s in pair)
     assert not list((tmp_path / "store/tmp").iterdir())
     assert {p.name for p in (tmp_path / "store/locks").iterdir()} <= {"store"}
 
@@ -83,11 +89,12 @@ def test_the_second_builds_when_the_first_is_killed(pair, tmp_path):
     first = start(left, tmp_path / "store")
     wait_for(left.root / "calls.txt")
     second = start(right, tmp_path / "store")
-    time.sleep(0.3)
+    wait_for(right.root / "said.txt", WAITING)
+    (right.root / "go").touch()
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    assert second.wait(60) == 0
-    assert (right.root / "cache/p/last/joined.txt").read_text() == "SLOW|B|C!"
+    assert second.wait(120) == 0
+    assert (right.root / "cache/p/last/joined.txt").read_text() == "HELD|B|C!"
 
 
 def test_the_store_is_relative_to_the_workspace(space, monkeypatch):

@@ -18,6 +18,7 @@ from rvbuild.geo.labels.open import open_labels
 from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.shapes import polygons
+from rvbuild.geo.write import measures, regions
 from rvbuild.geo.write.polygons import vectorize
 from rvbuild.geo.write.rasters import ClassRasterWriter, ScoreRasterWriter
 
@@ -259,3 +260,30 @@ def test_flatgeobuf_is_in_the_crs_of_the_scene_with_the_same_bytes(
     assert contents[0] == contents[1]
     (path,) = vectorize(scene[0], classes, NODATA, [{**spec, "min_area_units": 1e9}], tmp_path)
     assert read_features(path).numbers == ()
+
+
+def test_a_raster_is_read_in_rows_and_features_are_written_in_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: np.ndarray, classes: Classes, grid: Grid
+) -> None:
+    """With the bytes that all at once give, and no array of the size of the scene."""
+    made = write(tmp_path / "labels.tif", labels, classes, grid.transform, grid.crs)
+    scores = np.random.default_rng(0).uniform(size=(3, HEIGHT, WIDTH)).astype(np.float32)
+    with ScoreRasterWriter(tmp_path / "scores.tif", made, classes[:3], "float32", temp=tmp_path) as writer:
+        writer.write(0, scores, labels != NODATA)
+    specs = [
+        {"class": "tree", "format": "geojson"},
+        {"class": "car", "format": "gpkg", "denoise_px": 3},
+        {"class": "tree", "file": "simple.fgb", "format": "flatgeobuf", "denoise_px": 3, "simplify_px": 1.0},
+        {"class": "tree", "file": "points.geojson", "kind": "points", "min_area_units": 1.0},
+        {"class": "ground", "kind": "buildings", "split": 0.5, "side_px": 2.0},
+    ]
+    contents = []
+    for batch, block_px in ((regions.BATCH, measures._BLOCK_PX), (3, 5 * WIDTH)):
+        monkeypatch.setattr(regions, "BATCH", batch)
+        monkeypatch.setattr(measures, "_BLOCK_PX", block_px)
+        folder = tmp_path / str(batch)
+        folder.mkdir()
+        vectorize(tmp_path / "labels.tif", classes, NODATA, specs, folder, tmp_path / "scores.tif")
+        contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 2 * len(specs), "temporary files are gone"

@@ -13,6 +13,7 @@ from rvbuild.errors import DataError
 from rvbuild.progress import Silent
 from rvbuild.stages.analyze import merge as analyze_merge
 from rvbuild.stages.analyze import scene as analyze
+from rvbuild.stages.analyze import strips
 
 SETTINGS = {"image": {"nodata": None}, "channels": None, "sample": 1.0, "seed": 7}
 
@@ -173,3 +174,41 @@ def test_values_that_cannot_be_meant_are_told(tmp_path: Path, run: Analyze) -> N
         run([path], "refused")
     value = run([path], image={"nodata": float(np.finfo(np.float64).min)})
     assert value["bands"][0]["count"] == 99
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32])
+@pytest.mark.parametrize("rows", [256, 512])
+@pytest.mark.parametrize("sample", [1.0, 0.6])
+def test_strips_joined_are_the_scene_measured_at_once(
+    tmp_path: Path, dtype: Any, rows: int, sample: float, run: Analyze
+) -> None:
+    """Also where a strip has no valid pixel in a band."""
+    image = noise(2, 1100, 300, dtype=dtype)
+    if dtype is np.float32:
+        image = (image * 1e3 + np.random.default_rng(1).normal(size=image.shape)).astype(dtype)
+    image[0, 256:512], image[1, ::7] = 5, 5
+    files = [write(tmp_path / "image.tif", image, nodata=5)]
+    settings = {**SETTINGS, "sample": sample}
+    run(files, "once", sample=sample)
+    cut = [[first, min(1100, first + rows)] for first in range(0, 1100, rows)]
+    inputs: dict[str, Sequence[Path]] = {"image": files}
+    for number, of_strip in enumerate(cut):
+        outputs = tmp_path / str(number)
+        outputs.mkdir()
+        strips.run({"image": files}, {**settings, "rows": of_strip}, outputs, Silent())
+        inputs[f"strips/{number}"] = list(outputs.iterdir())
+    for name, given in (("joined", inputs), ("without one", {**inputs, "strips/1": []})):
+        (tmp_path / name).mkdir()
+        strips.run_join(given, {**settings, "strips": {"rows": cut}}, tmp_path / name, Silent())
+        assert (tmp_path / name / "stats.json").read_bytes() == (tmp_path / "once/stats.json").read_bytes()
+
+
+def test_a_strip_of_too_large_values_is_refused_and_one_of_another_image(tmp_path: Path) -> None:
+    image = np.full((1, 600, 20), 1, np.float64)
+    image[0, 300:310] = 1e300
+    files, outputs = [write(tmp_path / "image.tif", image)], tmp_path / "out"
+    outputs.mkdir()
+    with pytest.raises(DataError, match="too large for statistics"):
+        strips.run({"image": files}, {**SETTINGS, "rows": [256, 512]}, outputs, Silent())
+    with pytest.raises(DataError, match="expected at least 768 rows"):
+        strips.run({"image": files}, {**SETTINGS, "rows": [512, 768]}, outputs, Silent())

@@ -36,7 +36,7 @@ def change_settings(packed: Path, change: Callable[[dict[str, Any]], None]) -> P
         ("image", [], "image: expected an object"),
         ("image.nodata", "0", r"image\.nodata: expected a number or a list, found '0'"),
         ("image.nodata", True, r"image\.nodata: expected a number or a list, found True"),
-        ("image.nodata", float("nan"), r"image\.nodata: expected a number below"),
+        ("image.nodata", float("nan"), r"image\.nodata: expected a number above"),
         ("image.nodata", [0, 10**400], r"image\.nodata\[1\]: expected a number, found"),
         ("image.bbox", {"px": [0, 0, 1, 1]}, r"image\.bbox: unknown key"),
         ("image.alfa", True, r"image\.alfa: unknown key"),

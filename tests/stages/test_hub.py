@@ -20,7 +20,7 @@ from rvbuild.stages.bundle.hub import front_matter
 from rvbuild.stages.bundle.hub.folder import as_bundle, require_ours
 from rvbuild.stages.bundle.hub.repository import preprocessor, write_repository
 from tests.learn.chipmaker import Notes
-from tests.stages.sample_bundles import LOG, PORTABLE, contents, pack
+from tests.stages.sample_bundles import LOG, PORTABLE, contents, pack, rewrite
 from tests.stages.sample_scenes import empty, write_model
 
 FILES = [
@@ -117,6 +117,36 @@ def test_the_licence_is_that_of_the_weights_that_the_training_started_from(
         expected = licence if start == "torchvision" else {}
         assert {key: found.get(key) for key in ("license", "license_name") if key in found} == expected
         assert found.get("base_model") == (base if start == "torchvision" else None)
+
+
+def test_a_bundle_that_is_there_is_enough(tmp_path: Path, bundle: Path, exported: Path) -> None:
+    write_repository(bundle, None, None, "crowns", tmp_path / "hub", Silent())
+    write(bundle, tmp_path / "of_project")
+    of_project, found = bytes_of(tmp_path / "of_project"), bytes_of(tmp_path / "hub")
+    assert sorted(found) == FILES
+    # Only what the card tells of the training differs, and the digest of the card.
+    assert [name for name in FILES if found[name] != of_project[name]] == ["README.md", "config.json"]
+    card = found["README.md"].decode()
+    assert "does not tell what its training started from" in card and "train scenes" not in card
+    assert "model-index" not in metadata(tmp_path / "hub") and "rvbuild predict DIR image.tif" in card
+    # A bundle with ONNX has a card of its own.
+    write_repository(exported, None, None, "crowns", tmp_path / "onnx", Silent())
+    card, own = (tmp_path / "onnx/README.md").read_text(), contents(exported)["README.md"].decode()
+    assert card.endswith(own.replace("BUNDLE.zip", "DIR")) and "- train scenes: 3" in card
+    assert "onnx" in metadata(tmp_path / "onnx")["tags"]
+    with as_bundle(tmp_path / "onnx") as back:
+        members = contents(exported).keys() - {"README.md", "manifest.json"}
+        assert {name: contents(back)[name] for name in members} == {name: contents(exported)[name] for name in members}
+
+
+def test_a_bundle_of_strangers_is_checked(tmp_path: Path, bundle: Path) -> None:
+    members = contents(bundle)
+    content = json.loads(members["project.json"])
+    content["chip_px"] = -1
+    path = rewrite(bundle, {**members, "project.json": json.dumps(content).encode()})
+    with pytest.raises(DataError, match=r"chip_px: expected a whole number of at least 1"):
+        write_repository(path, None, None, "crowns", tmp_path / "hub", Silent())
+    assert not (tmp_path / "hub").exists()
 
 
 def test_only_what_rvbuild_has_written_is_replaced(tmp_path: Path, bundle: Path) -> None:

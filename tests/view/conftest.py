@@ -13,20 +13,18 @@ import rasterio
 from affine import Affine
 from starlette.types import ASGIApp
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.write.rasters import ClassRasterWriter
 from rvbuild.project.load import load
 from rvbuild.rules import common
-from rvbuild.session.status import ArtifactStatus
 from rvbuild.tasks.classification.cells import no_cells, write_cells
 from rvbuild.tasks.detection.boxes import Detections, write_detections
 from rvbuild.view.looking import Seen
 from rvbuild.view.readers import Memo, Readers
 from rvbuild.view.scenes import ViewedScene
-from tests.api.conftest import state, write_workspace
-
-__all__ = ["state"]
+from tests.api.conftest import write_workspace
 
 SIDE = 64
 

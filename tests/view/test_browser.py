@@ -172,8 +172,8 @@ def test_the_threshold_of_boxes_moves_what_counts(show: Show, built: Callable[[s
     page.locator("#layer-prediction").check()
     drawn = """() => [...document.querySelectorAll(".leaflet-rv-prediction-pane canvas")].some((canvas) =>
         canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean))"""
-    page.wait_for_timeout(300)
-    assert not page.evaluate(drawn)
+    page.wait_for_timeout(300)  # what would be drawn is drawn by then
+    page.wait_for_function(f"() => !({drawn})()")
     slider.fill("0")
     page.wait_for_function(drawn)
 
@@ -210,7 +210,6 @@ def test_keys_reach_everything_and_narrow_screens_scroll_in_one_direction(
     expect(page.locator("#scene")).to_have_value("a")
 
     page.set_viewport_size({"width": 380, "height": 800})
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= 380
+    page.wait_for_function("document.scrollingElement.scrollWidth <= 380")
     box = page.locator("#map").bounding_box()
     assert box is not None and box["width"] > 360 and box["height"] > 250

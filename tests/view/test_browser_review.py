@@ -14,7 +14,7 @@ from rvbuild.view.reviewing.deciding import UNSAVED
 from tests.stages.sample_scenes import write_raster
 from tests.stages.test_suspects import image, moved, objects, write_labels
 
-from .browsing import Show, browser, show
+from .browsing import WAIT_MS, Show, browser, show
 
 __all__ = ["browser", "show"]
 
@@ -77,7 +77,7 @@ def review(page: Page) -> None:
 
 
 def wait_until_saved(page: Page, folder: Path) -> None:
-    for _ in range(100):
+    for _ in range(WAIT_MS // 100):
         if not (folder / UNSAVED).exists():
             return
         page.wait_for_timeout(100)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
-from rvbuild.session.status import ArtifactStatus
 from rvbuild.view.building.following import Follower
 from rvbuild.view.looking import Seen
 

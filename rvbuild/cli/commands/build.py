@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import gc
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from rvbuild import rules
 from rvbuild.cli import report, trust_prompt
-from rvbuild.cli.commands import status as status_command
 from rvbuild.cli.commands import suggest
+from rvbuild.cli.rows import document, print_rows, summary_line
 from rvbuild.cli.terminal import echo, styled
+from rvbuild.cli.words import require_whole
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.failures import write_tracebacks
 from rvbuild.engine.run.outcome import DONE, Did, Outcome
-from rvbuild.errors import UsageError, counted
+from rvbuild.errors import counted
 from rvbuild.project.tasks import SPECS
-from rvbuild.session import bundles, seals
+from rvbuild.session import seals
 from rvbuild.session.build import Order, Planned, planned
 from rvbuild.session.headline import headline
 from rvbuild.session.projects import load_all, project_paths
 from rvbuild.session.session import Session
 from rvbuild.session.status import statuses
-from rvbuild.stages.bundle.hub.folder import as_bundle, is_repository, require_ours
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,7 @@ def build(
 
     After a success, `after` is called while the workspace is still locked; it returns the lines that say what there is.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise UsageError(
-            f"{stage}: projects need torch, which is not installed; rvbuild-runtime only predicts with bundles. "
-            "Install all of it with `pip install rvbuild`, in an environment of its own"
-        )
+    require_whole(stage, "torch")
     paths = project_paths(words)
     before = {} if normal is None else seals.before_loading(paths)
     projects = load_all(paths, options.overrides)
@@ -108,7 +100,7 @@ def build(
     finally:
         reporter.close()
     if options.as_json:
-        report.print_json(outcomes_json(outcomes), report.one_a_line)
+        report.print_json(report.outcomes(outcomes), report.one_a_line)
     elif options.verbosity >= 0:
         echo("\n".join(lines))
     return 0 if all(o.did in DONE for o in outcomes) else 1
@@ -117,11 +109,11 @@ def build(
 def _dry_run(work: Planned, options: Options) -> int:
     rows = statuses(work.session, work.closure)
     if options.as_json:
-        report.print_json(status_command.document(rows), report.one_a_line)
+        report.print_json(document(rows), report.one_a_line)
     else:
         shown = [row for row in rows if row.state is not State.FRESH or options.verbosity > 0]
-        status_command.print_rows(shown, len(work.session.projects) > 1)
-        echo(status_command.summary_line(rows))
+        print_rows(shown, len(work.session.projects) > 1)
+        echo(summary_line(rows))
     return 0
 
 
@@ -157,73 +149,3 @@ def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:
 
 def _nothing(count: int) -> str:
     return f"nothing to do ({counted(count, 'artifact')} up to date)"
-
-
-def outcomes_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Return the object that `--json` prints after a run."""
-    artifacts = [
-        {
-            "project": o.artifact.project,
-            "stage": o.artifact.stage,
-            "scene": o.artifact.scene,
-            "state": o.did.value,
-            "reasons": [o.message, *map(str, o.reasons)] if o.message else [str(r) for r in o.reasons],
-            "outputs": list(o.outputs),
-            "key": o.key,
-            "seconds": round(o.seconds, 3),
-            **({"host": o.host} if o.host else {}),
-        }
-        for o in outcomes
-    ]
-    return {"artifacts": artifacts, "summary": {did.value: sum(o.did is did for o in outcomes) for did in Did}}
-
-
-def verify_bundle(words: Sequence[str], allow_code: bool, verbosity: int, inline: bool) -> int:
-    """Verify a bundle: its members, and its self-test with the engines that are installed."""
-    gc.enable()  # a stage may run in this process; see `main`
-    if len(words) != 1 or not (words[0].endswith(".zip") or is_repository(Path(words[0]))):
-        raise UsageError("--verify expects one bundle: rvbuild bundle --verify BUNDLE.zip")
-    reporter = report.make(False, verbosity, False)
-    try:
-        with as_bundle(Path(words[0])) as bundle:
-            progress = reporter.task(f"verify {bundle.name}")
-            lines = bundles.verify_file(bundle, progress, allow_code=allow_code, inline=inline)
-            lines = [line.replace(str(bundle), words[0]) for line in lines]
-    finally:
-        reporter.close()
-    if verbosity >= 0:
-        echo("\n".join(lines))
-    return 0
-
-
-def bundle_for_hub(words: Sequence[str], options: Options, folder: Path) -> int:
-    """Build the bundle of one project, and write it as the files of a model repository."""
-    if len(words) > 1:
-        raise UsageError("--hf expects one project: rvbuild bundle --hf DIR projects/PROJECT.toml")
-    require_ours(folder)
-    status = build("bundle", words, options, None)
-    if status or options.dry_run:
-        return status
-    projects = load_all(project_paths(words), options.overrides)
-    if len(projects) > 1:
-        raise UsageError("--hf expects one project: rvbuild bundle --hf DIR projects/PROJECT.toml")
-    reporter = report.make(False, options.verbosity, options.as_json)
-    try:
-        names = bundles.write_repository(projects[0], folder, reporter.task(f"write {folder}"), inline=options.inline)
-    finally:
-        reporter.close()
-    if options.verbosity >= 0 and not options.as_json:
-        echo(f"{folder}: {', '.join(names)}")
-        echo(f"nothing was uploaded; decide on the licence in README.md, then: hf upload USER/NAME {folder}")
-    return 0
-
-
-def sign_bundle(word: str) -> int:
-    """Write the signature of a bundle."""
-    from rvbuild.stages.bundle.signature import sign
-    from rvbuild.stages.bundle.write import MEMBERS
-
-    if not Path(word).is_file():
-        raise UsageError(f"no such file: {word}")
-    echo(str(sign(Path(word), MEMBERS)))
-    return 0

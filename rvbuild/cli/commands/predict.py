@@ -10,7 +10,9 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from rvbuild.cli import report
+from rvbuild.cli.rows import document, print_rows, summary_line
 from rvbuild.cli.terminal import echo, styled
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.failures import write_tracebacks
 from rvbuild.engine.run.outcome import DONE, Did, Outcome
@@ -22,7 +24,6 @@ from rvbuild.stages.names import AnyTestTime, Engine
 
 if TYPE_CHECKING:
     from rvbuild.session.predicting.plan import Planned
-    from rvbuild.session.status import ArtifactStatus
 
 _SHOWN = 4
 """Maximum number of results that are listed at the end."""
@@ -75,29 +76,23 @@ def _predict(order: Order, dry_run: bool, as_json: bool, verbosity: int) -> int:
     finally:
         reporter.close()
     if as_json:
-        from rvbuild.cli.commands.build import outcomes_json  # imported late: it imports what reads projects
-
-        report.print_json(outcomes_json(outcomes), report.one_a_line)
+        report.print_json(report.outcomes(outcomes), report.one_a_line)
     elif verbosity >= 0:
         echo("\n".join(lines))
     return 0 if all(outcome.did in DONE for outcome in outcomes) else 1
 
 
 def _dry_run(work: Prepared, verbosity: int, as_json: bool) -> int:
-    from rvbuild.cli.commands import status as status_command  # imported late, as above
-
     rows = [_row(planned) for planned in work.planned]
     if as_json:
-        report.print_json(status_command.document(rows), report.one_a_line)
+        report.print_json(document(rows), report.one_a_line)
     else:
-        status_command.print_rows([row for row in rows if row.state is not State.FRESH or verbosity > 0], False)
-        echo(status_command.summary_line(rows))
+        print_rows([row for row in rows if row.state is not State.FRESH or verbosity > 0], False)
+        echo(summary_line(rows))
     return 0
 
 
 def _row(planned: Planned) -> ArtifactStatus:
-    from rvbuild.session.status import ArtifactStatus
-
     artifact, record = planned.artifact, planned.facts.record
     return ArtifactStatus(
         artifact.project,

@@ -24,7 +24,7 @@ from rvbuild.cli.flags.options import (
     trusting,
     verbose,
 )
-from rvbuild.cli.words import normal_words
+from rvbuild.cli.words import normal_words, require_whole
 from rvbuild.errors import nearest
 from rvbuild.session.names import BUILDING
 from rvbuild.stages.names import COMMANDS
@@ -94,13 +94,19 @@ def _building(stage: str) -> Callable[..., int]:
         applied = {name: flags.pop(name) for name in ("verdicts", "in_place") if name in flags}
         if flags.pop("verify", False):
             if hub is not None:
-                raise click.UsageError("--hf writes the bundle of a project, and --verify verifies one; choose one")
+                raise click.UsageError("--hf writes a model repository, and --verify verifies a bundle; choose one")
             if unused := [name for name, value in flags.items() if value and name != "inline"]:
                 raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
-            from rvbuild.cli.commands import build as build_command
+            from rvbuild.cli.commands import bundle as bundle_command
 
-            return build_command.verify_bundle(words, allow_code, verbosity, flags["inline"])
+            return bundle_command.verify(words, allow_code, verbosity, flags["inline"])
         if words and (words[0].endswith(".zip") or (stage == "predict" and is_repository(words[0]))):
+            if hub is not None:
+                if unused := [name for name, value in flags.items() if value and name != "inline"]:
+                    raise click.UsageError(f"{_OPTIONS[unused[0]]} applies to project files, not to a bundle")
+                from rvbuild.cli.commands import bundle as bundle_command
+
+                return bundle_command.rewrite_for_hub(words, hub, verbosity, flags["inline"])
             if stage == "bundle":
                 raise click.UsageError(
                     f"{words[0]}: a bundle is for `rvbuild predict`, or for `rvbuild bundle --verify {words[0]}`"
@@ -126,11 +132,14 @@ def _building(stage: str) -> Callable[..., int]:
                 raise click.UsageError(
                     f"{word}: not a project file (.toml)" + (" or bundle (.zip)" if stage == "predict" else "")
                 )
+        require_whole(stage, "torch")
         from rvbuild.cli.commands import build as build_command  # imported late: a bundle needs none of it
 
         options = build_command.Options(verbosity=verbosity, **flags)
         if hub is not None:
-            return build_command.bundle_for_hub(words, options, hub)
+            from rvbuild.cli.commands import bundle as bundle_command
+
+            return bundle_command.write_for_hub(words, options, hub)
         if stage == "review":
             from rvbuild.cli.commands import review as review_command
 

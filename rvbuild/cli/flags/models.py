@@ -24,9 +24,9 @@ def sign(bundle: str) -> int:
 
     Where that variable is set, `rvbuild predict BUNDLE.zip` refuses bundles that are not signed with it.
     """
-    from rvbuild.cli.commands import build as build_command
+    from rvbuild.cli.commands import bundle as bundle_command
 
-    return build_command.sign_bundle(bundle)
+    return bundle_command.sign(bundle)
 
 
 COMMANDS = (

@@ -23,7 +23,8 @@ procs = click.option(
     "--procs",
     type=click.IntRange(1),
     metavar="N",
-    help="Processes that train together, at most train.shards; default: as many as there are cores or GPUs for.",
+    help="Processes that train together, at most train.shards; default: as many as there are cores or GPUs for, "
+    "or slots of the cluster.",
 )
 keep_going = click.option(
     "-k", "--keep-going", is_flag=True, help="After a failure, finish everything that does not depend on it."
@@ -71,7 +72,8 @@ OF_COMMANDS = {
             "hub",
             type=click.Path(path_type=Path),
             metavar="DIR",
-            help="Write the bundle of a project as a model repository of the Hugging Face hub; no upload.",
+            help="Write the bundle of a project, or BUNDLE.zip, as a model repository of the Hugging Face hub; no "
+            "upload.",
         ),
         _CODE,
     ),

@@ -39,7 +39,7 @@ class Link:
         self._is_down = False
         self._falling = threading.Lock()
         self._looking = threading.Lock()
-        self._offers: tuple[float, list[Mapping[str, float]]] = (0.0, [])
+        self._offers: tuple[float, dict[str, Mapping[str, float]]] = (0.0, {})
         self._placed: tuple[float, set[str]] = (0.0, set())
 
     def is_over(self) -> bool:
@@ -115,15 +115,27 @@ class Link:
                 return
         raise self.down()
 
-    def offers(self) -> list[Mapping[str, float]]:
-        """Return what each accepted worker offers, as known since a few seconds at most."""
+    def pause(self, seconds: float) -> None:
+        """Wait for a while.
+
+        Raises
+        ------
+        Interrupted
+            The session is over.
+        """
+        if self._stopped.wait(seconds) or self._is_down:
+            raise Interrupted
+
+    def offers(self, since_s: float = _OFFERS_FOR_S) -> dict[str, Mapping[str, float]]:
+        """Return what each accepted worker offers, by its address, as known since so many seconds at most."""
         with self._looking:
             at, offers = self._offers
-            if self.client is not None and time.monotonic() - at > _OFFERS_FOR_S:
+            if self.client is not None and time.monotonic() - at > since_s:
                 scheduler = self.ask_scheduler(self.client.scheduler_info)
                 if scheduler["id"] != self._scheduler:  # another one was started at the same address
                     raise self.down()
-                offers = [w["resources"] for w in scheduler["workers"].values() if w["resources"].get(self._name)]
+                every = {address: worker["resources"] for address, worker in scheduler["workers"].items()}
+                offers = {address: offer for address, offer in every.items() if offer.get(self._name)}
                 self._offers = time.monotonic(), offers
         return offers
 

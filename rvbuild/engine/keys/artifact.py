@@ -207,21 +207,22 @@ class Demand:
     Attributes
     ----------
     cores : int or None
-        Number of cores; None for RVBUILD_THREADS, or else all. 0 means that the stage computes in one thread, and is
-        not counted.
+        Number of cores of each process; None for RVBUILD_THREADS, or else all. 0 means that the stage computes in one
+        thread, and is not counted.
     memory : int
-        Bytes; 0 means that memory is not counted.
+        Bytes of each process; 0 means that memory is not counted.
     device : str
         `cpu`; `auto` or `cuda` for any free GPU, in which case neither cores nor memory are counted; or one GPU, such
         as `cuda:1`.
-    cards : int
-        GPUs, where it computes on GPUs: one for each of its processes.
+    processes : int
+        The number of its equal processes, each of which needs all of this: a GPU of its own, where it computes on GPUs.
+        A cluster may place them on several workers, and may have fewer than so many.
     """
 
     cores: int | None = 0
     memory: int = 0
     device: str = "cpu"
-    cards: int = 1
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

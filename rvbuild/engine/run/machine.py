@@ -97,11 +97,12 @@ class Machine:
         """Return the resources of `demand` on this machine; None if all suitable GPUs are in use."""
         kind, _, number = demand.device.partition(":")
         if kind == "cpu" or not self.cards:
-            return Share(thread_count() if demand.cores is None else demand.cores, demand.memory)
+            threads = thread_count() if demand.cores is None else demand.cores
+            return Share(demand.processes * threads, demand.processes * demand.memory)
         in_use = {card for held in self._held for card in held.cards}
         # If the GPU does not exist, or there are too few, the stage reports that.
         wanted = [int(number)] if number else range(self.cards)
-        count = min(demand.cards, len(wanted))
+        count = min(demand.processes, len(wanted))
         free = [card for card in wanted if card not in in_use][:count]
         return Share(min(count, self.cores), 0, tuple(free)) if len(free) == count else None
 

@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 _REPORT_EVERY_S = 0.1
+_FULL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,22 @@ def plain(error: BaseException, place: object = None) -> str | None:
         return None
     where = f": {error.filename or place}" if error.filename or place else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if not error.filename and place is not None and not _is_full(place):  # a temporary file, perhaps
+            where += f" or {tempfile.gettempdir()}"
         return f"the disk is full{where} ({error.strerror}); free space (`rvbuild cache gc` may help) and run again"
     if error.errno == errno.EROFS:
         return f"cannot be written{where} ({error.strerror}); make it writable and run again"
     if error.errno == errno.EXDEV:
         return f"cannot move a file from one file system to another{where}; link the whole cache/, not a part of it"
     return f"{error.strerror or error}{where}"
+
+
+def _is_full(place: object) -> bool:
+    try:
+        status = os.statvfs(str(place))
+    except OSError:
+        return True
+    return status.f_bavail * status.f_frsize < _FULL_BYTES
 
 
 def set_variables(environment: Mapping[str, str | None]) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,6 +24,8 @@ from rvbuild.progress import Progress, receive
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext
+
+    from rvbuild.engine.keys.artifact import Artifact
 
 #: The exit code that multiprocessing reports if the forkserver has died.
 _LOST = 255
@@ -54,8 +56,20 @@ class Executor(Protocol):
     #: Whether jobs may run on other machines: then the executor, not its caller, knows the resources.
     is_elsewhere: bool
 
+    def shares_no_files(self) -> bool:
+        """Tell whether jobs run on machines that cannot see files of this one; results are then in a remote store."""
+
     def at_once(self) -> int:
         """Return the number of jobs that should be given to it at once."""
+
+    def require(self, artifacts: Iterable[Artifact]) -> None:
+        """Check that there is what each artifact needs, as far as the executor knows the resources.
+
+        Raises
+        ------
+        StageError
+            An artifact can never be built.
+        """
 
     def prepare(self) -> None:
         """Start slow preparations for jobs in the background."""
@@ -80,9 +94,16 @@ class Inline:
         """Run `job` immediately."""
         return call(job, progress)
 
+    def shares_no_files(self) -> bool:
+        """Return false."""
+        return False
+
     def at_once(self) -> int:
         """Return one."""
         return 1
+
+    def require(self, artifacts: Iterable[Artifact]) -> None:
+        """Do nothing: its caller knows the resources."""
 
     def prepare(self) -> None:
         """Do nothing: jobs import what they need."""
@@ -168,9 +189,16 @@ class Pool:
             raise error_of(result)
         return result
 
+    def shares_no_files(self) -> bool:
+        """Return false."""
+        return False
+
     def at_once(self) -> int:
         """Return the maximum number of parallel jobs."""
         return cores() if self._most is None else self._most
+
+    def require(self, artifacts: Iterable[Artifact]) -> None:
+        """Do nothing: its caller knows the resources."""
 
     def cancel(self, job: Job) -> None:
         """Kill the worker that runs `job`, which then fails."""

@@ -7,10 +7,12 @@ Golub and LeVeque (1979, "Updating formulae and a pairwise algorithm for computi
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, NotRequired, Self, TypedDict, final
+from typing import Any, NamedTuple, NotRequired, Self, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,6 +174,21 @@ class Histogram:
         return cls(None, 0, counts)
 
 
+class Moments(NamedTuple):
+    """The number of some values, at least one, their mean, and the sum of the squared deviations from it."""
+
+    values: int
+    mean: float
+    m2: float
+
+    def merge(self, other: Moments) -> Moments:
+        """Return the moments of both; another order of merging gives other last digits."""
+        values = self.values + other.values
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.values / values)
+        return Moments(values, mean, self.m2 + other.m2 + delta * delta * (self.values * other.values / values))
+
+
 @dataclass(frozen=True)
 class BandStats:
     """Statistics of the valid pixels of one band."""
@@ -203,10 +220,16 @@ class BandStats:
             sums = (self.sums[0] + other.sums[0], self.sums[1] + other.sums[1])
             mean, m2 = _moments(count, *sums)
             return type(self)(count, mean, m2, lowest, highest, histogram, sums)
-        delta = other.mean - self.mean
-        mean = self.mean + delta * (other.count / count)
-        m2 = self.m2 + other.m2 + delta * delta * (self.count * other.count / count)
+        ours, theirs = Moments(self.count, self.mean, self.m2), Moments(other.count, other.mean, other.m2)
+        _, mean, m2 = ours.merge(theirs)
         return type(self)(count, mean, m2, lowest, highest, histogram)
+
+    def with_moments(self, windows: Sequence[Moments]) -> Self:
+        """Return the same statistics with the moments of windows, merged one by one as `BandCounter` does."""
+        if not windows:
+            return self
+        _, mean, m2 = functools.reduce(Moments.merge, windows)
+        return replace(self, mean=mean, m2=m2)
 
     def to_json(self) -> BandFigures:
         """Return the statistics as JSON data."""
@@ -250,6 +273,8 @@ class BandCounter:
             self._counts = np.zeros(int(limits.max) - self._lowest + 1, dtype=np.int64)
         empty = Histogram.empty(dtype)
         self._stats = BandStats(0, 0.0, 0.0, None, None, empty, None if self._counts is None else (0, 0))
+        self.moments: list[Moments] = []
+        """Those of each window in turn; none of integers of at most 16 bits, whose sums are exact."""
 
     def add(self, values: NDArray[Any]) -> None:
         """Take the valid pixels of a window: (N,) in the band's dtype, finite."""
@@ -267,6 +292,7 @@ class BandCounter:
         histogram = replace(self._stats.histogram, counts=_count_sizes(reals))
         lowest, highest = values.min().item(), values.max().item()
         self._stats = self._stats.merge(BandStats(len(reals), mean, m2, lowest, highest, histogram))
+        self.moments.append(Moments(len(reals), mean, m2))
 
     def result(self) -> BandStats:
         """Return the statistics of all windows so far."""

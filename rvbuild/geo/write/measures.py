@@ -25,9 +25,17 @@ _ECCENTRICITY_2 = 0.006_694_379_990_141_33
 """Of the WGS 84 ellipsoid."""
 
 _BAND_ROWS = 1024
+_BLOCK_PX = 1 << 22
+"""The pixels whose scores are read at once."""
 
 _DECIMALS = 4
 """Square millimetres of rounding are far below a pixel, and above the noise of reprojection."""
+
+
+def measures(grid: Grid) -> tuple[str, str]:
+    """Return the names of the attributes for the area and the perimeter; see `sizes`."""
+    local = grid.crs is None or is_local(grid.crs)
+    return ("area_px", "perimeter_px") if local else ("area_m2", "perimeter_m")
 
 
 def sizes(geometries: Geometries, grid: Grid) -> dict[str, Floats]:
@@ -46,8 +54,9 @@ def sizes(geometries: Geometries, grid: Grid) -> dict[str, Floats]:
         `area_m2` and `perimeter_m`, (N,) each: the area in an equal-area projection (EPSG:6933), and the sum of the
         lengths of edges on the WGS 84 ellipsoid. `area_px` and `perimeter_px` if the scene has no CRS or a local one.
     """
+    area, perimeter = measures(grid)
     if grid.crs is None or is_local(grid.crs):
-        return {"area_px": _rounded(shapely.area(geometries)), "perimeter_px": _rounded(shapely.length(geometries))}
+        return {area: _rounded(shapely.area(geometries)), perimeter: _rounded(shapely.length(geometries))}
     points, owners = shapely.get_coordinates(geometries, return_index=True)
     x, y = grid.to_map(points[:, 0], points[:, 1])
     firsts = np.searchsorted(owners, owners)
@@ -56,7 +65,7 @@ def sizes(geometries: Geometries, grid: Grid) -> dict[str, Floats]:
         there_x, there_y = reproject("predict.vectors", grid.crs, target, x, y)
         there_x = there_x - turn * np.round((there_x - there_x[firsts]) / turn)  # across 180 degrees
         placed.append(shapely.set_coordinates(geometries.copy(), np.stack([there_x, there_y], axis=1)))
-    return {"area_m2": _rounded(shapely.area(placed[0])), "perimeter_m": _rounded(_perimeters(placed[1]))}
+    return {area: _rounded(shapely.area(placed[0])), perimeter: _rounded(_perimeters(placed[1]))}
 
 
 def _rounded(values: Floats) -> Floats:
@@ -95,20 +104,27 @@ def mean_scores(
     """
     totals, counts = np.zeros(len(geometries)), np.zeros(len(geometries), dtype=np.int64)
     tree = shapely.STRtree(geometries)
+    rows = max(1, min(_BAND_ROWS, _BLOCK_PX // max(1, width)))
     for band in bands(height, width, _BAND_ROWS):
-        inside = np.sort(tree.query(shapely.box(0, band.row, width, band.row_stop)))
-        if not len(inside):
-            continue
-        ids = rasterio.features.rasterize(
-            [(geometries[index], int(index) + 1) for index in inside],
-            out_shape=(band.height, band.width),
-            transform=rasterio.Affine.translation(0, band.row),
-            dtype="int32",
-        )
-        scores = read(band)
-        known = (ids > 0) & np.isfinite(scores)
-        totals += np.bincount(ids[known] - 1, weights=scores[known], minlength=len(geometries))
-        counts += np.bincount(ids[known] - 1, minlength=len(geometries))
+        # Sums are made pixel by pixel in each band, whatever is in memory at a time.
+        of_band = np.zeros(len(geometries))
+        for part in bands(band.height, width, rows):
+            window = part._replace(row=band.row + part.row)
+            inside = np.sort(tree.query(shapely.box(0, window.row, width, window.row_stop)))
+            if not len(inside):
+                continue
+            ids = rasterio.features.rasterize(
+                [(geometries[index], int(index) + 1) for index in inside],
+                out_shape=(window.height, window.width),
+                transform=rasterio.Affine.translation(0, window.row),
+                dtype="int32",
+            )
+            scores = read(window)
+            known = (ids > 0) & np.isfinite(scores)
+            of_pixels = ids[known] - 1
+            np.add.at(of_band, of_pixels, scores[known])
+            np.add.at(counts, of_pixels, 1)
+        totals += of_band
     means = np.full(len(geometries), np.nan)
     np.divide(totals, counts, out=means, where=counts > 0)
     return means

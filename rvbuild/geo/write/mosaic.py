@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 
 from rvbuild.errors import DataError
@@ -27,7 +28,11 @@ TOLERANCE_PX = 0.01
 MAX_EMPTY = 100
 """Largest allowed mosaic area, relative to the total area of its scenes."""
 
-_ROWS = 512
+_ROWS, _COLS = 512, 1 << 15
+"""Of the blocks of the mosaic that are made at once."""
+
+_CACHE_BYTES = 64 << 20
+"""Of GDAL's block cache: a block and its tiles."""
 
 
 @dataclass(frozen=True)
@@ -159,21 +164,26 @@ def write_cog(path: Path, grid: Grid, placed: Sequence[Placed], classes: Classes
         )
     starts = range(0, grid.height, _ROWS)
     progress.start("mosaic", len(starts), "bands")
-    with ClassRasterWriter(path, grid, classes, temp=path.parent) as writer:
+    with (
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
+        ClassRasterWriter(path, grid, classes, temp=path.parent) as writer,
+    ):
         for row in starts:
-            writer.write(row, _read_rows(placed, row, min(row + _ROWS, grid.height), grid.width))
+            for col in range(0, grid.width, _COLS):
+                block = Window(row, col, _ROWS, _COLS).clip(grid.height, grid.width)
+                writer.write(row, _read(placed, block), col)
             progress.advance()
 
 
-def _read_rows(placed: Sequence[Placed], start: int, stop: int, width: int) -> NDArray[np.uint8]:
-    rows = np.full((stop - start, width), NODATA, dtype=np.uint8)
+def _read(placed: Sequence[Placed], block: Window) -> NDArray[np.uint8]:
+    """Return the class ids (H, W) of a block of the mosaic."""
+    ids = np.full((block.height, block.width), NODATA, dtype=np.uint8)
     for scene in placed:
-        window = scene.window
-        first, last = max(start, window.row), min(stop, window.row_stop)
-        if first >= last:
+        shared = block.intersection(scene.window)
+        if not (shared.height and shared.width):
             continue
+        rows, cols = shared.slices_in(scene.window)
         with open_dataset(scene.path) as dataset:
-            part = dataset.read(1, window=((first - window.row, last - window.row), (0, window.width)))
-        there = rows[first - start : last - start, window.col : window.col_stop]
-        np.copyto(there, part, where=part != NODATA)
-    return rows
+            part = dataset.read(1, window=((rows.start, rows.stop), (cols.start, cols.stop)))
+        np.copyto(ids[shared.slices_in(block)], part, where=part != NODATA)
+    return ids

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import rasterio.features
 import shapely
 import shapely.geometry
 from numpy.typing import NDArray
@@ -22,12 +21,10 @@ from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.vector.lonlat import to_lon_lat
 from rvbuild.geo.windows import Window
 from rvbuild.geo.write.buildings import outlines
-from rvbuild.geo.write.measures import mean_scores, sizes
+from rvbuild.geo.write.measures import mean_scores, measures, sizes
 from rvbuild.geo.write.qgis import write_vector_style
+from rvbuild.geo.write.regions import Geometries, Regions
 from rvbuild.settings.predict import VectorSettings
-
-Labels = NDArray[np.uint8]
-Geometries = NDArray[np.object_]
 
 _RASTERS = ("labels", "scores", "rgb")
 _FIELDS = {"class_id": int, "class_name": str}
@@ -72,34 +69,51 @@ def vectorize(
     """
     with open_dataset(labels_tif) as dataset:
         grid = grid_of(labels_tif, dataset)
-        labels: Labels = dataset.read(1)
-    polygons_of = _Polygons(labels, nodata)
-    pixel_area = abs(grid.transform.determinant)
     written: list[Path] = []
-    for spec in specs:
-        name, kind = spec["class"], spec.get("kind", "polygons")
-        class_id = id_of(classes, name, "predict.vectors")
-        path = out_dir / (spec.get("file") or _file_stem(name) + SUFFIXES[spec.get("format", "geojson")])
-        if path in written:
-            raise DataError(f"predict.vectors: two entries would write {path.name}; give one of them another `file`")
-        shapes = polygons_of.of(class_id, spec.get("denoise_px", 0), spec.get("simplify_px", 0.0))
-        if kind == "buildings":
-            shapes = outlines(shapes, spec["split"], spec["side_px"])
-        shapes = shapes[shapely.area(shapes) * pixel_area >= spec.get("min_area_units", 0.0)]
-        measured = {key: values.tolist() for key, values in sizes(shapes, grid).items()}
+    with Regions(labels_tif, nodata, out_dir) as regions:
+        for spec in specs:
+            name, point = spec["class"], spec.get("kind") == "points"
+            class_id = id_of(classes, name, "predict.vectors")
+            path = out_dir / (spec.get("file") or _file_stem(name) + SUFFIXES[spec.get("format", "geojson")])
+            if path in written:
+                raise DataError(
+                    f"predict.vectors: two entries would write {path.name}; give one of them another `file`"
+                )
+            fields = {**_FIELDS, **dict.fromkeys(measures(grid), float)}
+            if scores_tif is not None:
+                fields["score"] = float
+            batches = _features(regions, spec, class_id, grid, scores_tif)
+            write_batches(path, batches, grid, fields, "Point" if point else "Polygon")
+            write_vector_style(path, [classes[class_id]], "point" if point else "polygon")
+            written.append(path)
+    return written
+
+
+def _features(
+    regions: Regions, spec: VectorSettings, class_id: int, grid: Grid, scores_tif: Path | None
+) -> Iterator[tuple[Geometries, list[dict[str, object]]]]:
+    """Yield the features of a class, some at a time: geometries (N,) in pixel coordinates, and their properties."""
+    name, kind, pixel_area = spec["class"], spec.get("kind", "polygons"), abs(grid.transform.determinant)
+    batches = regions.batches(class_id, spec.get("denoise_px", 0), spec.get("simplify_px", 0.0))
+    if kind == "buildings":
+        outlined = (outlines(patches, spec["split"], spec["side_px"]) for patches in batches)
+        # Outlines may overlap, and a pixel's score counts for one of them: that may be of another batch.
+        batches = outlined if scores_tif is None else _joined(outlined)
+    for shapes in batches:
+        large = shapes[shapely.area(shapes) * pixel_area >= spec.get("min_area_units", 0.0)]
+        measured = {key: values.tolist() for key, values in sizes(large, grid).items()}
         if scores_tif is not None:
-            measured["score"] = _scores(scores_tif, name, shapes)
-        properties = [
+            measured["score"] = _scores(scores_tif, name, large)
+        properties: list[dict[str, object]] = [
             {"class_id": class_id, "class_name": name, **dict(zip(measured, values, strict=True))}
             for values in zip(*measured.values(), strict=True)
         ]
-        if kind == "points":
-            shapes = _centres(shapes)
-        geometry: Literal["Point", "Polygon"] = "Point" if kind == "points" else "Polygon"
-        write_features(path, shapes, grid, properties, {**_FIELDS, **dict.fromkeys(measured, float)}, geometry)
-        write_vector_style(path, [classes[class_id]], "point" if kind == "points" else "polygon")
-        written.append(path)
-    return written
+        yield _centres(large) if kind == "points" else large, properties
+
+
+def _joined(batches: Iterable[Geometries]) -> Iterator[Geometries]:
+    """Yield all geometries at once."""
+    yield np.concatenate([np.empty(0, dtype=object), *batches])
 
 
 def _scores(scores_tif: Path, class_name: str, polygons: Geometries) -> list[float | None]:
@@ -118,65 +132,11 @@ def _scores(scores_tif: Path, class_name: str, polygons: Geometries) -> list[flo
     return [None if np.isnan(mean) else round(float(mean), 4) for mean in means]
 
 
-class _Polygons:
-    """The polygons of a raster of class ids, in pixel coordinates; those used for several classes are computed once."""
-
-    def __init__(self, labels: Labels, nodata: int) -> None:
-        self._nodata = nodata
-        self._sieved: dict[int, Labels] = {0: labels}
-        self._simplified: dict[tuple[int, float], tuple[Geometries, NDArray[np.int64]]] = {}
-
-    def of(self, class_id: int, denoise_px: int, simplify_px: float) -> Geometries:
-        """Return the polygons (N,) of a class."""
-        if denoise_px not in self._sieved:
-            self._sieved[denoise_px] = _sieve(self._sieved[0], self._nodata, denoise_px)
-        labels = self._sieved[denoise_px]
-        if simplify_px == 0:
-            return _regions(labels, labels == class_id)[0]
-        key = (denoise_px, simplify_px)
-        if key not in self._simplified:
-            self._simplified[key] = _simplified(labels, self._nodata, simplify_px)
-        geometries, ids = self._simplified[key]
-        of_class: Geometries = geometries[ids == class_id]
-        return of_class
-
-
 def _centres(geometries: Geometries) -> Geometries:
     """Return a point (N,) in each polygon: its centroid if that lies inside."""
     centres = shapely.centroid(geometries)
     inside: Geometries = np.where(shapely.contains(geometries, centres), centres, shapely.point_on_surface(geometries))
     return inside
-
-
-def _sieve(labels: Labels, nodata: int, side: int) -> Labels:
-    """Return labels in which patches of fewer than side x side pixels are merged into their largest neighbour."""
-    if side <= 1:
-        return labels
-    # A patch cannot have more pixels than the image, and GDAL counts with 32 bits.
-    size = min(side * side, labels.size, (1 << 31) - 1)
-    sieved: Labels = rasterio.features.sieve(labels, size=size, mask=labels != nodata, connectivity=4)
-    # GDAL leaves masked pixels undefined.
-    return np.where(labels == nodata, np.uint8(nodata), sieved)
-
-
-def _regions(labels: Labels, mask: NDArray[np.bool_]) -> tuple[Geometries, NDArray[np.int64]]:
-    """Return the polygons (N,) of equal pixels in pixel coordinates, and their class ids (N,)."""
-    regions = list(rasterio.features.shapes(labels, mask=mask, connectivity=4))
-    geometries = np.empty(len(regions), dtype=object)
-    geometries[:] = [shapely.geometry.shape(shape) for shape, _ in regions]
-    return geometries, np.array([int(value) for _, value in regions], dtype=np.int64)
-
-
-def _simplified(labels: Labels, nodata: int, tolerance_px: float) -> tuple[Geometries, NDArray[np.int64]]:
-    geometries, ids = _regions(labels, labels != nodata)
-    if not len(geometries):
-        return geometries, ids
-    # A vertex at every pixel corner: where two regions meet along the straight side of a third, the third has none yet,
-    # and polygons share only those edges whose vertices are the same.
-    stepped = shapely.transform(shapely.segmentize(geometries, 1.0), np.rint)
-    simple: Geometries = shapely.coverage_simplify(stepped, tolerance_px)
-    kept = ~shapely.is_empty(simple)
-    return simple[kept], ids[kept]
 
 
 def _to_map(geometries: Geometries, grid: Grid) -> Geometries:
@@ -216,29 +176,45 @@ def write_features(
     geometry
         The type of the geometries.
     """
+    write_batches(path, [(geometries, properties)], grid, fields, geometry)
+
+
+def write_batches(
+    path: Path,
+    batches: Iterable[tuple[Geometries, Sequence[Mapping[str, object]]]],
+    grid: Grid,
+    fields: Mapping[str, type],
+    geometry: Literal["Point", "Polygon"] = "Polygon",
+) -> None:
+    """Write features as `write_features` does, from batches of geometries and their properties."""
     if path.suffix in DRIVERS:
         from rvbuild.geo.write.layer import write_layer  # imported late: GeoJSON needs no fiona
 
-        moved = shapely.orient_polygons(_to_map(geometries, grid))
-        write_layer(path, moved, properties, fields, geometry=geometry, crs=grid.crs)
+        features = (
+            feature
+            for geometries, properties in batches
+            for feature in zip(shapely.orient_polygons(_to_map(geometries, grid)), properties, strict=True)
+        )
+        write_layer(path, features, fields, geometry=geometry, crs=grid.crs)
     else:
-        _write_geojson(path, geometries, grid, properties)
+        _write_geojson(path, batches, grid)
 
 
-def _write_geojson(path: Path, geometries: Geometries, grid: Grid, properties: Sequence[Mapping[str, object]]) -> None:
+def _write_geojson(
+    path: Path, batches: Iterable[tuple[Geometries, Sequence[Mapping[str, object]]]], grid: Grid
+) -> None:
     """Write a feature a line; fiona would round coordinates and add members that RFC 7946 has dropped."""
     stays = grid.crs is None or is_local(grid.crs)
-    placed = _to_map(geometries, grid) if stays else to_lon_lat("predict.vectors", geometries, grid)
-    lines = [
-        json.dumps(
-            {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)},
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
-        for geometry, values in zip(shapely.orient_polygons(placed), properties, strict=True)
-    ]
-    text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
-    path.write_text(text, encoding="utf-8")
+    separator = ""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write('{"type":"FeatureCollection","features":[\n')
+        for geometries, properties in batches:
+            placed = _to_map(geometries, grid) if stays else to_lon_lat("predict.vectors", geometries, grid)
+            for geometry, values in zip(shapely.orient_polygons(placed), properties, strict=True):
+                feature = {"type": "Feature", "properties": values, "geometry": shapely.geometry.mapping(geometry)}
+                file.write(separator + json.dumps(feature, ensure_ascii=False, separators=(",", ":")))
+                separator = ",\n"
+        file.write("\n]}\n")
 
 
 def _file_stem(name: str) -> str:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import os
-import socket
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 
+from rvbuild.errors import PeerLostError
+from rvbuild.learn.shards.meeting import PATIENCE, Meeting
 from rvbuild.learn.shards.tree import cut, halves, nodes_of
 
 Item = TypeVar("Item")
-
-_INTERFACE = "GLOO_SOCKET_IFNAME"
-
-
-class LostError(Exception):
-    """Another process of the training is gone."""
 
 
 class Group(Protocol):
@@ -167,53 +159,46 @@ class Connected:
 
 
 @contextlib.contextmanager
-def connected(shards: int, rank: int, processes: int, meeting: Path, device: torch.device) -> Iterator[Connected]:
+def connected(shards: int, rank: int, processes: int, meeting: Meeting, device: torch.device) -> Iterator[Connected]:
     """Connect a process with the others for the length of a block.
 
     Parameters
     ----------
     meeting
-        A file of all of them, by which they find each other; it does not exist before.
+        Where they find each other.
     device
         Of this process; its own if it is a GPU.
 
     Raises
     ------
-    LostError
-        Another process is gone.
+    PeerLostError
+        Another process is gone, or has not come.
     """
-    os.environ.setdefault(_INTERFACE, _loopback())
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    with _noticing():
-        dist.init_process_group(
-            backend,
-            init_method=f"file://{meeting}",
-            rank=rank,
-            world_size=processes,
-            timeout=_PATIENCE,
-            device_id=device if device.type == "cuda" else None,
-        )
-    try:
-        group = Connected(shards, rank, processes)
-        yield group
-        group.gathered(None)  # or else the first to leave would look as if it were lost
-    finally:
-        dist.destroy_process_group()
-
-
-_PATIENCE = datetime.timedelta(minutes=30)
-"""How long a process waits for one that has stopped without being gone. Whoever starts them sees the end of each."""
+    with meeting.interface():
+        with _noticing():
+            store = meeting.store(rank, processes)
+            store.set_timeout(PATIENCE)
+            dist.init_process_group(
+                backend,
+                store=store,
+                rank=rank,
+                world_size=processes,
+                timeout=PATIENCE,
+                device_id=device if device.type == "cuda" else None,
+            )
+        try:
+            group = Connected(shards, rank, processes)
+            yield group
+            group.gathered(None)  # or else the first to leave would look as if it were lost
+        finally:
+            dist.destroy_process_group()
 
 
 @contextlib.contextmanager
 def _noticing() -> Iterator[None]:
-    """Turn torch's errors of connections into `LostError`."""
+    """Turn torch's errors of connections into `PeerLostError`."""
     try:
         yield
     except RuntimeError as error:
-        raise LostError(str(error)) from error
-
-
-def _loopback() -> str:
-    """Return the name of the interface by which a machine talks to itself."""
-    return next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
+        raise PeerLostError(f"the processes of the training lost each other: {error}") from error

@@ -27,10 +27,11 @@ from typing import Any
 import torch
 
 from rvbuild.cores import CARD_VARIABLE
-from rvbuild.errors import ModelError, RvbuildError, StageError, kind_of, of_kind
+from rvbuild.errors import ModelError, PeerLostError, RvbuildError, StageError, kind_of, of_kind
 from rvbuild.language.user_code import Code, paths_in, reported, serve_code, served_code
 from rvbuild.learn.device import select_device
-from rvbuild.learn.shards.group import LostError, connected
+from rvbuild.learn.shards.group import connected
+from rvbuild.learn.shards.meeting import Here
 from rvbuild.progress import Progress, Sent, Silent, receive
 
 _GRACE_S = 2.0
@@ -218,20 +219,17 @@ def _serve(pipe: Connection, work: Work, code: Code | None, rank: int, meeting: 
         module, _, name = work.function.partition(":")
         function = getattr(importlib.import_module(module), name)
         device = select_device(work.device, "train.device")
-        with connected(work.shards, rank, work.processes, meeting, device) as group:
+        with connected(work.shards, rank, work.processes, Here(meeting), device) as group:
             function(group=group, progress=progress, **work.kwargs)
             reported(watch, progress.note)
         report: tuple[str, Any] = ("done", None)
     except BaseException as error:
         text = traceback.format_exc()
         kind = kind_of(error) if isinstance(error, RvbuildError) else ""
-        lost = isinstance(error, LostError)
-        if not kind and not lost:
+        if not kind:
             sys.stderr.write(text)
         message = str(error) if kind else f"{type(error).__name__}: {error}"
-        if lost:
-            message = f"the processes of the training lost each other: {error}"
-        report = ("failed", _Failure(message, kind, text, lost))
+        report = ("failed", _Failure(message, kind, text, isinstance(error, PeerLostError)))
     pipe.send(report)
 
 

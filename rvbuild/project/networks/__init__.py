@@ -5,5 +5,8 @@ from __future__ import annotations
 TIMM, TORCHVISION = "timm/", "torchvision/"
 """The prefixes of names."""
 
+RANDOM = "random"
+"""The encoder of drafts that has no weights."""
+
 EXTRA = "rvbuild[timm]"
 """The extra that brings timm and segmentation-models-pytorch."""

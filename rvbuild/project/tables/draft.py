@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 
 from rvbuild.errors import nearest
+from rvbuild.project.networks import RANDOM
 from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import Context, Finding, PathText, Pixels, Table, no_effect
-
-RANDOM = "random"
 
 TIMM = re.compile(r"timm/[a-z0-9_]+(\.[a-z0-9_]+)?")
 """A model of timm, perhaps with the tag of its weights."""

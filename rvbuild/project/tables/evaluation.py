@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, Strict
 
 from rvbuild.project.tasks import keys_of_tasks
-from rvbuild.project.toml.table import REFERENCE, Context, Finding, Table, duplicates, expected
+from rvbuild.project.toml.table import REFERENCE, Context, Finding, Pixels, Table, duplicates, expected
 from rvbuild.settings.evaluation import EvalSettings
 
 
@@ -39,6 +39,13 @@ class EvalTable(Table):
         lt=1,
         description="For object_detection: a predicted box counts as a true positive if it overlaps a label of its "
         "class by more than this intersection over union. Average precision uses its own thresholds.",
+    )
+
+    strip_px: Pixels | None = Field(
+        None,
+        description="For semantic_segmentation: scenes of more pixels are evaluated in strips of rows of about so many "
+        "pixels, each stored as it is finished and computed wherever there is room; the result is the same, to the "
+        "byte. See docs/huge_scenes.md. Default: scenes are evaluated at once.",
     )
 
     def stage_settings(self) -> EvalSettings:

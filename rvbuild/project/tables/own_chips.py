@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, Strict
 
 from rvbuild.project.toml.table import SomeLocalPaths, Table
-from rvbuild.settings.area import Split
 from rvbuild.settings.chip import ReadChipSettings
-
-CHIP_SPLITS: Mapping[Split, tuple[str, ...]] = {"train": ("train",), "validation": ("valid", "val", "validation")}
-"""Split → valid names of its folder of pre-cut chips."""
 
 
 class ChipsTable(Table):

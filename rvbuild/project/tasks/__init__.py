@@ -17,6 +17,6 @@ def keys_of_tasks(table: str) -> tuple[str, ...]:
     """Return the keys of a kind of table that belong to individual tasks.
 
     >>> keys_of_tasks("eval")
-    ('iou_thresh',)
+    ('strip_px', 'iou_thresh')
     """
     return tuple(key for spec in SPECS.values() for key in spec.keys.get(table, ()))

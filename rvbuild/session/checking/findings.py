@@ -99,7 +99,9 @@ def check_build(
 def _computing_at_once(pending: Sequence[Artifact], jobs: int) -> int:
     """Return how many of the artifacts that use a model may run in parallel, limited by cores."""
     takes = sorted(
-        thread_count() if a.demand.cores is None else a.demand.cores for a in pending if a.resource == "torch"
+        a.demand.processes * (thread_count() if a.demand.cores is None else a.demand.cores)
+        for a in pending
+        if a.resource == "torch"
     )
     count = sum(total <= cores() for total in itertools.accumulate(takes))
     return max(1, min(jobs, count))
@@ -156,7 +158,8 @@ def findings_of(project: Project, collected: ProjectFacts, plan: Plan, jobs: int
     split = {scene.id: scene.split for scene in project.scenes}
     to_cut = [id_ for id_ in collected.facts if id_ not in done["chip"] and split[id_] != "test"]
     to_predict = [id_ for id_ in collected.facts if id_ not in done["infer"] and split[id_] != "train"]
-    needs = resources.findings(project, collected.facts, to_cut, to_predict, collected.model, jobs)
+    processes = max((a.demand.processes for a in plan.artifacts.values() if a.project == project.name), default=1)
+    needs = resources.findings(project, collected.facts, to_cut, to_predict, collected.model, jobs, processes)
     problems = [collected.problem, (collected.encoder, True)]
     model = [_model(text, certain) for text, certain in problems if text]
     lacking = packages.findings(project)

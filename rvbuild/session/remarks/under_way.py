@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.cluster.running import hosts_of
+from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.store import inside
 from rvbuild.errors import StoreError, counted
 from rvbuild.rules.common import name
-from rvbuild.session.status import ArtifactStatus
 
 _MOST_BYTES = 256 << 20
 

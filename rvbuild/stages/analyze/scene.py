@@ -19,6 +19,7 @@ from rvbuild.geo.raster.stats import BandCounter, BandStats, ImageFigures
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.stages.analyze.settings import SceneStatsSettings
+from rvbuild.stages.cut import require_rows
 
 BLOCK_PX = 256
 """Side of the blocks; a sample consists of whole blocks."""
@@ -44,12 +45,41 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SceneStatsSettings, outp
     -----
     A band without a valid pixel has count 0 here; the merged statistics refuse a band that no scene has.
     """
+    counters, dtype = count(inputs, settings, progress)
+    write_stats(outputs / "stats.json", [counter.result() for counter in counters], dtype)
+
+
+def count(
+    inputs: Mapping[str, Sequence[Path]],
+    settings: SceneStatsSettings,
+    progress: Progress,
+    rows: tuple[int, int] | None = None,
+) -> tuple[list[BandCounter], str]:
+    """Return the counter of each band, of all windows of a scene or of those in some rows, and the dtype.
+
+    Parameters
+    ----------
+    inputs, settings
+        See `run`.
+    progress
+        Receives progress, in windows.
+    rows
+        The first row of a strip, a multiple of `BLOCK_PX`, and the one after its last.
+
+    Raises
+    ------
+    DataError
+        Values are too large, or the image does not have the rows.
+    """
     with (
         rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
         open_scene_image(inputs["image"], settings) as source,
     ):
-        part = _part(inputs, settings, source.grid)
-        windows = blocks(source.grid.height, source.grid.width, settings["sample"], settings["seed"], part)
+        part, grid = _part(inputs, settings, source.grid), source.grid
+        windows = blocks(grid.height, grid.width, settings["sample"], settings["seed"], part)
+        if rows is not None:
+            require_rows(inputs["image"], grid, rows[1])
+            windows = [window for window in windows if rows[0] <= window.row < rows[1]]
         counters = [BandCounter(source.dtype) for _ in range(source.count)]
         progress.start("analyze", len(windows), "windows")
         for window in windows:
@@ -59,14 +89,18 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SceneStatsSettings, outp
             for counter, band, known in zip(counters, image, valid, strict=True):
                 counter.add(band.ravel() if known.all() else band[known])
             progress.advance()
-        bands = [counter.result() for counter in counters]
-        for index, band in enumerate(bands):
-            if not (math.isfinite(band.mean) and math.isfinite(band.m2)):
-                raise DataError(
-                    f"{source.files[0]}: band {index} (in the order of `channels`) holds values from {band.min} to "
-                    f"{band.max}, too large for statistics. If they mean nodata, set `nodata` in `image`"
-                )
-        write_stats(outputs / "stats.json", bands, str(source.dtype))
+        require_finite(source.files[0], [counter.result() for counter in counters])
+        return counters, str(source.dtype)
+
+
+def require_finite(path: Path, bands: Sequence[BandStats]) -> None:
+    """Raise a DataError if values of a band are too large for statistics."""
+    for index, band in enumerate(bands):
+        if not (math.isfinite(band.mean) and math.isfinite(band.m2)):
+            raise DataError(
+                f"{path}: band {index} (in the order of `channels`) holds values from {band.min} to {band.max}, too "
+                "large for statistics. If they mean nodata, set `nodata` in `image`"
+            )
 
 
 def blocks(height: int, width: int, sample: float, seed: int, part: Blocks | None = None) -> list[Window]:

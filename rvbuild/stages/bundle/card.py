@@ -13,6 +13,9 @@ from rvbuild.project.tasks import SPECS
 from rvbuild.stages.bundle.licence import licence
 from rvbuild.stages.bundle.settings import BundleStageSettings, PortableSettings
 
+BUNDLE_IN_CARD = "BUNDLE.zip"
+"""What commands in a card call the bundle that it is in."""
+
 
 def card(
     info: ModelInfo,
@@ -23,14 +26,14 @@ def card(
     *,
     onnx: bool = True,
     two_files: bool = False,
-    place: str = "BUNDLE.zip",
+    place: str = BUNDLE_IN_CARD,
 ) -> str:
     """Return the card as Markdown.
 
     Parameters
     ----------
     info, settings
-        Of the bundle.
+        Of the bundle; without `onnx`, nothing is known of the training.
     stats
         The statistics of the training imagery.
     log
@@ -44,7 +47,7 @@ def card(
     place
         What commands call the bundle.
     """
-    spec, about = SPECS[info.task], settings["onnx"]
+    spec, about = SPECS[info.task], settings.get("onnx")
     arguments = f" with `{json.dumps(dict(info.model_args), sort_keys=True)}`" if info.model_args else ""
     bands = counted(info.bands, "band")
     lines = [
@@ -68,7 +71,7 @@ def card(
         "",
         "## Data",
         "",
-        *(f"- {split} scenes: {count}" for split, count in about["splits"].items()),
+        *(f"- {split} scenes: {count}" for split, count in (about["splits"] if about else {}).items()),
         *_bands(stats),
         "",
         "## Training and metrics",
@@ -77,7 +80,7 @@ def card(
         "",
         "## Licence of the weights",
         "",
-        *licence(info, about["start"]),
+        *licence(info, about["start"] if about else "unknown"),
         "",
         "## Limits",
         "",
@@ -129,7 +132,10 @@ def _bands(stats: ImageFigures) -> Iterator[str]:
         yield f"| {number} | {band['mean']:.6g} | {band['std']:.6g} | {_number(band['min'])} | {_number(band['max'])} |"
 
 
-def _metrics(log: Sequence[Epoch], about: PortableSettings) -> Iterator[str]:
+def _metrics(log: Sequence[Epoch], about: PortableSettings | None) -> Iterator[str]:
+    if about is None:
+        yield "The bundle that this model is from does not tell."
+        return
     if not log:
         yield "The training has no log."
         return

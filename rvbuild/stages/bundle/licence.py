@@ -14,6 +14,7 @@ _STARTS = {
     "whether they may.",
     "file": "The training started from weights in a file of the project. The licence of that file applies.",
     "bundle": "The training started from the weights of another bundle. The licence of that bundle applies.",
+    "unknown": "The bundle that this model is from does not tell what its training started from.",
 }
 
 
@@ -30,7 +31,8 @@ def licence(info: ModelInfo, start: str) -> list[str]:
     info
         Describes the model.
     start
-        What its training started from: `random`, `torchvision` for the weights of any package, `file` or `bundle`.
+        What its training started from: `random`, `torchvision` for the weights of any package, `file`, `bundle` or
+        `unknown`.
     """
     name = encoder_of(info)
     text = _STARTS[start]

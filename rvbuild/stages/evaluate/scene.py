@@ -16,7 +16,9 @@ from rvbuild.settings.area import OfArea
 from rvbuild.settings.classes import ClassName, ClassSettings
 from rvbuild.settings.evaluation import EvalSettings
 from rvbuild.settings.labels import LabelSettings
+from rvbuild.stages.cut import require_rows
 from rvbuild.stages.threads.block_cache import cache_of
+from rvbuild.tasks.evaluation import Counts
 from rvbuild.tasks.metrics.places import WorstPlaces
 
 CACHE_ROWS, CACHE_BYTES_PER_PX = 1024, 4
@@ -57,6 +59,24 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: EvalStageSettings, outpu
     DataError
         There are no labels, or they do not match the predictions or the classes.
     """
+    write(settings, outputs, *count(inputs, settings, progress))
+
+
+def count(
+    inputs: Mapping[str, Sequence[Path]],
+    settings: EvalStageSettings,
+    progress: Progress,
+    rows: tuple[int, int] | None = None,
+) -> tuple[Counts, WorstPlaces]:
+    """Return the counts of a scene, or of a strip of it, and the worst places.
+
+    Parameters
+    ----------
+    inputs, settings, progress
+        See `run`.
+    rows
+        The first row of a strip, and the one after its last; the task has strips.
+    """
     classes, null_id = settings["classes"], settings["null_id"]
     if not inputs.get("labels"):
         raise DataError(
@@ -66,13 +86,24 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: EvalStageSettings, outpu
     task = tasks.get(settings["task"])
     (predictions,) = inputs["predictions"]
     grid = task.scene_grid(predictions)
+    if rows is not None:
+        require_rows([predictions], grid, rows[1])
     with cache_of(CACHE_ROWS * CACHE_BYTES_PER_PX * grid.width):
         aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
         with task.labels(inputs["labels"], settings["labels"], grid, classes, null_id) as labels:
             for note in labels.notes:
                 progress.note(note)
             worst, scores = WorstPlaces(), next(iter(inputs.get("scores", ())), None)
-            counts = task.score(predictions, labels, aoi, classes, null_id, progress, settings["eval"], worst, scores)
+            if rows is None:
+                own = settings["eval"]
+                return task.score(predictions, labels, aoi, classes, null_id, progress, own, worst, scores), worst
+            assert task.STRIPS is not None  # otherwise rules cut nothing
+            counts = task.STRIPS.score(predictions, labels, aoi, classes, null_id, progress, worst, scores, rows)
+            return counts, worst
+
+
+def write(settings: EvalStageSettings, outputs: Path, counts: Counts, worst: WorstPlaces) -> None:
+    """Write `eval.json` and `places.json`."""
     text = json.dumps({"scene": settings["scene"], **counts}, sort_keys=True)
     (outputs / "eval.json").write_text(text + "\n", encoding="utf-8")
     places = json.dumps(worst.to_json(), sort_keys=True)

@@ -15,7 +15,7 @@ import xxhash
 from torch import nn
 
 from rvbuild import tasks
-from rvbuild.cores import thread_count
+from rvbuild.cores import part_of_work, thread_count
 from rvbuild.errors import DataError, classes_that
 from rvbuild.geo.raster.stats import ImageFigures
 from rvbuild.learn import models
@@ -36,7 +36,8 @@ from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from rvbuild.learn.passes.base import Data
 from rvbuild.learn.passes.sharded import Sharded
 from rvbuild.learn.passes.whole import Whole
-from rvbuild.learn.shards.group import Alone, Group
+from rvbuild.learn.shards.group import Alone, Group, connected
+from rvbuild.learn.shards.meeting import There
 from rvbuild.learn.shards.processes import Work, cards_of, run_together
 from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.learn.training import Training
@@ -88,7 +89,12 @@ def run(
     """
     train = settings["train"]
     shards, processes = train.get("shards", 1), train.get("processes", 1)
-    if processes == 1:
+    if (part := part_of_work()) is not None and part.processes > 1:
+        device, meeting = select_device(train["device"], "train.device"), There(part.host, part.port)
+        with connected(shards, part.rank, part.processes, meeting, device) as group:
+            train_part(inputs, settings, outputs, group, progress, resume, live)
+        return
+    if processes == 1 or part is not None:
         train_part(inputs, settings, outputs, Alone(shards), progress, resume, live)
         return
     kwargs = {"inputs": inputs, "settings": settings, "outputs": outputs, "resume": resume, "live": live}

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from annotated_types import Ge
-from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from rvbuild.errors import DataError
 from rvbuild.geo.vector.boxes import nms
+from rvbuild.settings.fitting import misfit
 from rvbuild.settings.limits import Fraction
 from rvbuild.settings.predict import BoxPredictSettings, PredictSettings
 
@@ -51,8 +51,6 @@ class Reading(TypedDict):
     """Shorter sides do not count."""
 
 
-_READING: TypeAdapter[Reading] = TypeAdapter(Reading)
-
 _SURE_SCORE = 0.1
 _SCORES = 20
 _SAME_PX = 1.0
@@ -71,10 +69,9 @@ class Candidates:
         self, output: np.ndarray, outputs: int, shape: tuple[int, int], reading: Mapping[str, Any]
     ) -> list[Detected]:
         """Return the boxes in each image."""
-        try:
-            rules = _READING.validate_python(dict(reading), strict=True, extra="forbid")
-        except ValidationError as error:
-            raise DataError(f"its metadata do not say how boxes are chosen: {error.errors()[0]['msg']}") from None
+        if problem := misfit(dict(reading), Reading):
+            raise DataError(f"its metadata do not say how boxes are chosen: {problem}")
+        rules = cast("Reading", reading)
         if output.ndim != 3 or output.shape[1] != 4 + outputs or sum(rules["parts"]) not in (0, output.shape[2]):
             raise DataError(f"expected candidates (images, {4 + outputs}, candidates), found {output.shape}")
         return [_chosen(image, rules) for image in output]

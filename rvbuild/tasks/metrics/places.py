@@ -67,6 +67,13 @@ class WorstPlaces:
         if len(self._errors) > 4 * (MOST + MOST_OF_PAIR * len(self._pairs)):
             self._errors = {window: self._errors[window] for window in self._kept()}
 
+    def add_all(self, places: Places) -> None:
+        """Add the worst places of a part of a scene."""
+        for place in places["places"]:
+            errors = {(label, prediction): count for label, prediction, count in place["errors"]}
+            row, col, height, width = place["window"]
+            self.add(Window(row, col, height, width), errors, place["severity"])
+
     def _kept(self) -> set[Window]:
         kept = set(self._ranked()[:MOST])
         for pair in self._pairs:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import rasterio
 
 from rvbuild.geo.classes import NODATA, Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.raster.mosaic_source import open_image
-from rvbuild.geo.windows import Window
 from rvbuild.geo.write.overview import Overlay, class_overlay, overview
 from rvbuild.geo.write.polygons import vectorize
 from rvbuild.geo.write.qgis import write_raster_style, write_score_style
@@ -24,7 +24,11 @@ from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings
 LABELS = "labels.tif"
 COLORS = "rgb.tif"
 
-_ROWS = 512
+_ROWS, _BLOCK_PX = 512, 1 << 23
+"""Of a raster, that are read at once: at most so many rows, and about so many pixels."""
+
+_CACHE_BYTES = 64 << 20
+"""Of GDAL's block cache: rows of tiles are read from top to bottom."""
 
 
 def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, outputs: Path, progress: Progress) -> None:
@@ -66,9 +70,10 @@ def overlay(predictions: Path, grid: Grid, step: int, classes: Classes) -> Overl
 
 def _write_colors(labels: Path, classes: Classes, path: Path) -> None:
     """Write a raster of class ids as one of the colours of the classes."""
-    with open_dataset(labels) as dataset:
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), open_dataset(labels) as dataset:
         grid = grid_of(labels, dataset)
         with RgbRasterWriter(path, grid, classes, temp=path.parent) as writer:
-            for row in range(0, grid.height, _ROWS):
-                rows = Window(row, 0, min(_ROWS, grid.height - row), grid.width)
-                writer.write(row, dataset.read(1, window=((rows.row, rows.row_stop), (0, grid.width))))
+            step = max(1, min(_ROWS, _BLOCK_PX // grid.width))
+            for row in range(0, grid.height, step):
+                stop = min(row + step, grid.height)
+                writer.write(row, dataset.read(1, window=((row, stop), (0, grid.width))))

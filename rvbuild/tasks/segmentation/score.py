@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NotRequired, Protocol
 
@@ -17,11 +19,14 @@ from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.tasks.metrics.confusion import ConfusionCounts
-from rvbuild.tasks.metrics.places import Pair, WorstPlaces, on_grid, squares_of
-from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, added, score_histogram
+from rvbuild.tasks.metrics.places import SIDE_PX, Pair, WorstPlaces, on_grid, squares_of
+from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
+from rvbuild.tasks.metrics.score_histogram import added as both
 
 BLOCK = (2, 16)
 """Rows and columns of squares that are read at once: memory does not grow with the size of a scene."""
+
+BLOCK_ROWS = BLOCK[0] * SIDE_PX
 
 CHUNK_PX = 1 << 18
 """The pixels that are counted at once: their codes stay in the processor's cache."""
@@ -53,8 +58,9 @@ def score(
     progress: Progress,
     worst: WorstPlaces,
     scores: Path | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> PixelCounts:
-    """Count predictions against labels over one scene.
+    """Count predictions against labels over one scene, or over a strip of it.
 
     Only labelled pixels count (label other than null) that lie inside the AOI if there is one. A pixel without a
     prediction counts in the column of the null class, so it is an error of its class and is not forgotten.
@@ -75,6 +81,8 @@ def score(
         Receives the errors of each square, in pixels.
     scores
         The raster of scores, or None.
+    rows
+        The first row of the strip, a multiple of `BLOCK_ROWS`, and the one after its last; None: all.
 
     Returns
     -------
@@ -92,8 +100,11 @@ def score(
         dataset = stack.enter_context(open_dataset(predictions))
         score_bands = None if scores is None else stack.enter_context(open_dataset(scores))
         grid = grid_of(predictions, dataset)
-        progress.start("evaluate", grid.height, "rows")
+        first, stop = (0, grid.height) if rows is None else rows
+        progress.start("evaluate", stop - first, "rows")
         for block in on_grid(grid.height, grid.width, BLOCK):
+            if not first <= block.row < stop:
+                continue
             if aoi is None or aoi.intersects(block):
                 part_of_file = RasterioWindow(block.col, block.row, block.width, block.height)
                 predicted = _class_ids(dataset.read(1, window=part_of_file), n, null_id, predictions, block)
@@ -110,7 +121,7 @@ def score(
                     counted = (truth != null_id) & (predicted != null_id)
                     highest = _highest(score_bands.read(window=part_of_file))[counted]
                     of_block = score_histogram(highest, (truth == predicted)[counted])
-                    histogram = of_block if histogram is None else added(histogram, of_block)
+                    histogram = of_block if histogram is None else both(histogram, of_block)
             if block.col_stop == grid.width:
                 progress.advance(block.height)
     # Pixels without a label are not evaluated.
@@ -118,6 +129,18 @@ def score(
     counts: PixelCounts = {"confusion": confusion.tolist()}
     if histogram is not None:
         counts["score_histogram"] = histogram
+    return counts
+
+
+def added(parts: Sequence[PixelCounts]) -> PixelCounts:
+    """Return the counts of a scene from those of its strips."""
+    confusion: Counts = sum(
+        (np.array(part["confusion"], dtype=np.int64) for part in parts), start=np.zeros((), dtype=np.int64)
+    )
+    counts: PixelCounts = {"confusion": confusion.tolist()}
+    histograms = [part["score_histogram"] for part in parts if "score_histogram" in part]
+    if histograms:
+        counts["score_histogram"] = functools.reduce(both, histograms)
     return counts
 
 

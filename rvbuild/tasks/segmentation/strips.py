@@ -1,20 +1,24 @@
-"""Strips of rows of a segmented scene, and their joining, without a run of the network."""
+"""Strips of rows of a segmented scene: their joining, without a run of the network, and their evaluation."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
-from rvbuild.geo.classes import NODATA
+from rvbuild.geo.area.aoi import Aoi
+from rvbuild.geo.classes import NODATA, NamedClasses
 from rvbuild.geo.grid import Grid
 from rvbuild.progress import Progress
+from rvbuild.tasks.evaluation import Counts
+from rvbuild.tasks.metrics.places import WorstPlaces
 from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES, SegmentationMerger, writers
+from rvbuild.tasks.segmentation.score import PixelCounts, added, score
 from rvbuild.tasks.segmentation.settings import SegmentationInferSettings
 from rvbuild.tasks.strips import Strip
 
@@ -26,11 +30,30 @@ _CACHE_BYTES = 64 << 20
 
 
 class RowStrips:
-    """Predicts strips of rows; see `rvbuild.tasks.strips.Strips`."""
+    """Predicts and evaluates strips of rows; see `rvbuild.tasks.strips.Strips`."""
 
     def merger(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> SegmentationMerger:
         """Return a merger of the windows of a strip, whose scores have no overviews."""
         return SegmentationMerger(grid, outputs, settings, final=False)
+
+    def score(
+        self,
+        predictions: Path,
+        source: Any,
+        aoi: Aoi | None,
+        classes: NamedClasses,
+        null_id: int,
+        progress: Progress,
+        worst: WorstPlaces,
+        scores: Path | None,
+        rows: tuple[int, int],
+    ) -> PixelCounts:
+        """Return the confusion matrix of a strip as JSON data."""
+        return score(predictions, source, aoi, classes, null_id, progress, worst, scores, rows)
+
+    def added(self, parts: Sequence[Counts]) -> PixelCounts:
+        """Return the counts of a scene from those of its strips."""
+        return added(cast("Sequence[PixelCounts]", parts))
 
     def join(
         self,

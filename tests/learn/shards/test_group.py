@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from rvbuild.learn.shards.group import Connected, Group, LostError, connected
+from rvbuild.errors import PeerLostError
+from rvbuild.learn.shards.group import Connected, Group, connected
+from rvbuild.learn.shards.meeting import Here
 from rvbuild.learn.shards.tree import total
 
 LENGTH = 50
@@ -31,7 +33,7 @@ def run(folder: Path, shards: int, processes: int, work: Callable[[Group], Any])
     def serve(rank: int, pipe: Any) -> None:
         torch.set_num_threads(1)
         try:
-            with connected(shards, rank, processes, folder / "meeting", torch.device("cpu")) as group:
+            with connected(shards, rank, processes, Here(folder / "meeting"), torch.device("cpu")) as group:
                 pipe.send(work(group))
         except Exception as error:
             pipe.send(type(error).__name__)
@@ -98,4 +100,4 @@ def test_who_loses_another_notices(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return group.total(torch.ones(4))
 
-    assert run(tmp_path, 2, 2, work) == [LostError.__name__, None]
+    assert run(tmp_path, 2, 2, work) == [PeerLostError.__name__, None]

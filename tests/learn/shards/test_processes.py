@@ -122,7 +122,7 @@ def test_none_outlives_the_process_that_has_started_them(tmp_path: Path) -> None
     _until(lambda: all(path.is_file() and path.read_text() for path in paths), 300)
     parent.kill()
     parent.wait()
-    _until(lambda: not any(Path(f"/proc/{path.read_text()}").exists() for path in paths), 10)
+    _until(lambda: not any(Path(f"/proc/{path.read_text()}").exists() for path in paths), 60)
 
 
 def _until(holds: Callable[[], bool], seconds: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rvbuild.cli import report, trust_prompt
-from rvbuild.cli.commands import status as status_command
+from rvbuild.cli.rows import document, print_rows, summary_line
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.failures import write_tracebacks
@@ -107,8 +107,8 @@ def _of_soup(made: Folds) -> dict[str, float] | None:
 def _dry_run(work: Planned, as_json: bool) -> int:
     rows = statuses(work.session, work.closure)
     if as_json:
-        report.print_json(status_command.document(rows), report.one_a_line)
+        report.print_json(document(rows), report.one_a_line)
         return 0
-    status_command.print_rows([row for row in rows if row.state is not State.FRESH], True)
-    echo(status_command.summary_line(rows))
+    print_rows([row for row in rows if row.state is not State.FRESH], True)
+    echo(summary_line(rows))
     return 0

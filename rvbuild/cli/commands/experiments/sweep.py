@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rvbuild.cli import report, trust_prompt
-from rvbuild.cli.commands import status as status_command
 from rvbuild.cli.commands.experiments import exp
+from rvbuild.cli.rows import document, print_rows, summary_line
 from rvbuild.cli.terminal import echo, styled
 from rvbuild.engine.plan.decide import State
 from rvbuild.engine.run.failures import write_tracebacks
@@ -98,12 +98,11 @@ def _print_failures(rows: Sequence[Row]) -> None:
 def _dry_run(work: Planned, points: Sequence[Point], variants: Variants, as_json: bool) -> int:
     rows = statuses(work.session, work.closure)
     if as_json:
-        document = status_command.document(rows)
-        report.print_json({"points": [{"id": p.id, "keys": p.keys} for p in points], **document})
+        report.print_json({"points": [{"id": p.id, "keys": p.keys} for p in points], **document(rows)})
         return 0
     for point in points:
         echo(f"{point.id}  {', '.join(point.overrides())}")
     shown = [row for row in rows if row.state is not State.FRESH]
-    status_command.print_rows(shown, True)
-    echo(status_command.summary_line(rows))
+    print_rows(shown, True)
+    echo(summary_line(rows))
     return 0

@@ -16,12 +16,13 @@ import safetensors
 from rvbuild.learn.model_files import DESCRIPTION, ONNX, ONNX_WEIGHTS, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.selection import Epoch, best_epoch
 from rvbuild.progress import Progress
-from rvbuild.stages.bundle.card import card
+from rvbuild.stages.bundle.card import BUNDLE_IN_CARD, card
 from rvbuild.stages.bundle.hub.folder import CONFIG, MODEL_TYPE, config_of, require_ours
 from rvbuild.stages.bundle.hub.front_matter import front_matter
+from rvbuild.stages.bundle.predict import open_bundle
 from rvbuild.stages.bundle.settings import BundleStageSettings, PortableSettings
-from rvbuild.stages.bundle.write import MEMBERS, PROJECT, STATS
-from rvbuild.stages.bundle.zip import FORMAT, MANIFEST, extract_zip, sha256
+from rvbuild.stages.bundle.write import PROJECT, STATS
+from rvbuild.stages.bundle.zip import FORMAT, MANIFEST, sha256
 
 CARD, PREPROCESSOR = "README.md", "preprocessor_config.json"
 
@@ -29,7 +30,7 @@ _NOT_TRAINED = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def write_repository(
-    bundle: Path, log: Path | None, about: PortableSettings, name: str, folder: Path, progress: Progress
+    bundle: Path, log: Path | None, about: PortableSettings | None, name: str, folder: Path, progress: Progress
 ) -> list[str]:
     """Write the files of a model repository, and return their names.
 
@@ -40,7 +41,8 @@ def write_repository(
     log
         The `log.jsonl` of the training; None of a training backend, which has none.
     about
-        What the card tells of the training.
+        What the card tells of the training; None if the bundle is all there is: its own card is taken then, and a
+        bundle without one gets a card without data, metrics and licence.
     name
         Of the project.
     folder
@@ -61,7 +63,7 @@ def write_repository(
     epochs = [] if log is None else [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     with tempfile.TemporaryDirectory(prefix="rvbuild-bundle-") as temporary:
         content = Path(temporary)
-        members = [member for member in extract_zip(bundle, content, MEMBERS) if member != CARD]
+        members = [member for member in _opened(bundle, content) if member != CARD]
         texts = _texts(content, members, epochs, about, name)
         progress.start(f"write {folder}", len(members) + len(texts), "files")
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,21 +83,38 @@ def write_repository(
     return [*members, *texts]
 
 
+def _opened(bundle: Path, into: Path) -> list[str]:
+    """Extract a bundle, which may be a stranger's, and return the names of its members."""
+    open_bundle(bundle, into)
+    return sorted(path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file())
+
+
 def _texts(
-    content: Path, members: Sequence[str], epochs: Sequence[Epoch], about: PortableSettings, name: str
+    content: Path, members: Sequence[str], epochs: Sequence[Epoch], about: PortableSettings | None, name: str
 ) -> dict[str, bytes]:
     """Return the files that a bundle does not have, by name; the one that marks a directory as ours is the last."""
     info = read_info(content / DESCRIPTION)
     settings: BundleStageSettings = json.loads((content / PROJECT).read_bytes())
-    settings["onnx"] = about
     stats = json.loads((content / STATS).read_bytes())
     onnx = ONNX in members
-    two_files = ONNX_WEIGHTS in members
-    text = card(
-        info, settings, stats, epochs, _parameters(content / WEIGHTS), onnx=onnx, two_files=two_files, place="DIR"
-    )
+    start, kept = ("unknown", None) if about is None else (about["start"], _kept(epochs, about))
+    if about is None and (content / CARD).is_file():
+        text = (content / CARD).read_text(encoding="utf-8").replace(BUNDLE_IN_CARD, "DIR")
+    else:
+        if about is not None:
+            settings["onnx"] = about
+        text = card(
+            info,
+            settings,
+            stats,
+            epochs,
+            _parameters(content / WEIGHTS),
+            onnx=onnx,
+            two_files=ONNX_WEIGHTS in members,
+            place="DIR",
+        )
     texts = {
-        CARD: (front_matter(info, name, about["start"], _kept(epochs, about), onnx) + "\n" + text).encode(),
+        CARD: (front_matter(info, name, start, kept, onnx) + "\n" + text).encode(),
         PREPROCESSOR: _json(preprocessor(info)),
         MANIFEST: _json({"format": FORMAT, "members": {member: _entry(content / member) for member in members}}),
     }
