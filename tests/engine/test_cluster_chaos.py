@@ -120,6 +120,7 @@ class Chaos:
                 self.disturb(driver)
                 if self.luck.random() < 0.5:
                     self.repair_later()
+        self.repair_later()  # without any worker, a driver waits for one
         status = self.end_of(driver)
         assert status in (0, 1, 130, -9), self.story() + driver.said()
         assert "Traceback" not in driver.said() or status in (130, -9), self.story() + driver.said()
@@ -275,6 +276,31 @@ def test_workers_that_join_later(tmp_path: Path, server: Server) -> None:
     space.settings_of_all = options["settings"]
     assert set(space.states().values()) == {"fresh"}
     assert set(space.run().values()) == {"fresh"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_scheduler_that_is_replaced_or_hangs(tmp_path: Path, server: Server) -> None:
+    """Another one at the same address knows nothing of the session; one that hangs does not hold up Ctrl-C."""
+    chaos = Chaos(tmp_path, server, random.Random(SEED))
+    for name in SCENES:
+        chaos.edit(name)
+    options = json.dumps({"scenes": SCENES, "jobs": 2, "settings": {"seconds": 4.0}})
+    for is_replaced in (True, False):
+        driver = server.start("run", str(chaos.space.root), chaos.address, options)
+        began = time.monotonic()
+        _wait_for(lambda began=began: chaos.has_begun(began))
+        assert chaos.scheduler is not None
+        if is_replaced:
+            chaos.scheduler.end()
+            chaos.repair()
+            assert driver.wait(40) == 1
+            assert driver.said().count("the connection to the scheduler of the cluster was lost; run again") == 1
+        else:
+            chaos.scheduler.kill(signal.SIGSTOP)
+            driver.kill(signal.SIGINT)
+            assert driver.wait(40) == 130
+        chaos.check_no_child()
 
 
 def _wait_for(condition: Callable[[], object]) -> None:
