@@ -53,11 +53,11 @@ def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_and_four_workers_of_a_cluster_give_what_this_machine_gives(template, tmp_path):
+def test_four_workers_of_a_cluster_give_what_this_machine_gives(template, tmp_path):
     """All files and keys of two projects, whose trainings run at once on a cluster."""
     pytest.importorskip("distributed", reason="needs rvbuild[dask]")
     results = []
-    for folder, words in (("here", ()), ("two", ("--on", "local:2")), ("four", ("--on", "local:4"))):
+    for folder, words in (("here", ()), ("four", ("--on", "local:4"))):
         space = Space(tmp_path / folder)
         shutil.copytree(template, space.root)
         space.edit("epochs = 2", "epochs = 1\nthreads = 1")
@@ -69,7 +69,7 @@ def test_two_and_four_workers_of_a_cluster_give_what_this_machine_gives(template
         assert all("host" in artifact for artifact in artifacts if artifact["state"] == "built") == bool(words)
         keys = {(a["project"], a["stage"], a["scene"]): a["key"] for a in artifacts}
         results.append((keys, space.shown("p"), space.shown("q")))
-    assert results[0] == results[1] == results[2]
+    assert results[0] == results[1]
     assert {stage for _, stage, _ in results[0][0]} >= {"train", "predict", "eval", "bundle"}
 
 
