@@ -37,6 +37,7 @@ NAMES = (
     "detection",
     "mosaic",
     "vectors",
+    "huge",
     "check",
     "view",
 )

@@ -2,7 +2,8 @@
 
 Each has random weights, and statistics of normalisation that fit them, so that it is sure of something. It is saved,
 loaded, exported and compared as the bundle stage does it: equal classes, and scores that differ little. RESULTS
-(default: cache/benchmarks/export.jsonl) has a line for each model; what is in it is not tried again.
+(default: cache/benchmarks/export.jsonl) has a line for each model; what was exported is not tried again. The largest
+come last: they need several times their size in memory and on disk.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ SIDE_PX = 128
 BANDS = 3
 OUTPUTS = ("a", "b", "c")
 
+_LARGEST = ("vit_l_16", "vit_l_32", "regnet_y_128gf", "vit_h_14")
+
 _SHOWN = 300
 _LAST = re.compile("|".join(map(re.escape, LAYERS)) + r"|classification_head\.module_list\.\d\.1")
 _STATS: Any = {"bands": [], "dtype": "uint8"}
@@ -50,8 +53,9 @@ def main(arguments: list[str]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     results = {(result["task"], result["model"], result["encoder"]): result for result in map(json.loads, lines)}
-    for task, name, encoder in listed():
-        if (task, name, encoder) in results or (wanted and name not in wanted):
+    for task, name, encoder in sorted(listed(), key=lambda each: each[1] in _LARGEST):
+        known = results.get((task, name, encoder))
+        if (known is not None and not known["problem"]) or (wanted and name not in wanted):
             continue
         result = _result(task, name, encoder)
         results[task, name, encoder] = result
@@ -98,21 +102,33 @@ def try_model(task: str, name: str, encoder: str = "", side_px: int = SIDE_PX) -
         "chip_px": side_px,
         "predict": {"stride_px": side_px, "score_thresh": 0.5, "merge_thresh": 0.5},
     }
+    with tempfile.TemporaryDirectory(prefix="rvbuild-export-") as name_of_folder:
+        folder = Path(name_of_folder)
+        _save(folder, info)
+        files = folder / WEIGHTS, folder / DESCRIPTION
+        made = portable(*files, _STATS, settings, {"model": name, "model_args": args}, folder)
+    return made.difference, made.parameters
+
+
+def _save(folder: Path, info: ModelInfo) -> None:
+    """Write a model with random weights, and forget it."""
     torch.manual_seed(0)
     with quick_init():
-        model = models.build(task, name, bands=BANDS, outputs=len(OUTPUTS), args=args, chip_px=side_px)
-    if task == "object_detection":
+        model = models.build(
+            info.task,
+            info.model,
+            bands=BANDS,
+            outputs=len(OUTPUTS),
+            args=info.model_args,
+            chip_px=info.chip_px,
+        )
+    if info.task == "object_detection":
         _make_sure(model)
     # Brighter and darker ones: a network may pool an image to one value, and statistics are of differences.
     images = Normalizer(info)(sample(info, _STATS)).repeat(4, 1, 1, 1)
     images *= torch.linspace(0.4, 1.0, len(images)).reshape(-1, 1, 1, 1)
-    with tempfile.TemporaryDirectory(prefix="rvbuild-export-") as folder:
-        with measured(model, lambda: model(images)):
-            save_model(Path(folder), model.state_dict(), info)
-        made = portable(
-            Path(folder) / WEIGHTS, Path(folder) / DESCRIPTION, _STATS, settings, {"model": name, "model_args": args}
-        )
-    return made.difference, made.parameters
+    with measured(model, lambda: model(images)):
+        save_model(folder, model.state_dict(), info)
 
 
 def _make_sure(model: nn.Module) -> None:

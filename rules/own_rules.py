@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source, canonical
-from rvbuild.engine.run.inputs import code_of
+from rvbuild.engine.run.jobs import code_of
 from rvbuild.errors import RvbuildError, UsageError, nearest
 from rvbuild.language.user_code import forget_modules, serve_code
 from rvbuild.language.user_files import watching

@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is such a process for each core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RVBUILD_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -47,6 +48,14 @@ def _state_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.delenv("RVBUILD_TRUST", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def every_core() -> Iterator[None]:
+    """Let stages compute with as many threads as there are cores, as they do for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RVBUILD_THREADS", raising=False)
         yield
 
 

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict, is_typeddict
 
 from rvbuild import rules, tasks
-from rvbuild.engine.run.inputs import settings_of
+from rvbuild.engine.run.jobs import settings_of
 from rvbuild.project.applied.classification import CellPredictTable
 from rvbuild.project.applied.detection import BoxEvalTable, BoxPredictTable
 from rvbuild.project.load import load

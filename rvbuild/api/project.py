@@ -19,7 +19,7 @@ from rvbuild.api.scene import Scene
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
-from rvbuild.engine.run.inputs import paths_of, settings_of
+from rvbuild.engine.run.jobs import paths_of, settings_of
 from rvbuild.errors import UsageError, nearest
 from rvbuild.project.model import ClassDef
 from rvbuild.project.model import Project as LoadedProject

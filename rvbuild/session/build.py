@@ -27,7 +27,7 @@ from rvbuild.session import trust
 from rvbuild.session.executors import jobs_default
 from rvbuild.session.names import belongs
 from rvbuild.session.session import Session, may_run_rules, open_session
-from rvbuild.stages.names import on_request
+from rvbuild.stages.names import INTERMEDIATE, on_request
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ class Planned:
             return check_build(session, self.closure, pending, keep_going, jobs, reporter.note)
 
         memory = {} if order.checks_after else check(order.keep_going)
-        builder = Builder(session.plan, session.executor, reporter, this_machine(memory_bytes()), memory)
+        staying = [stage for stage in INTERMEDIATE if stage != order.stage]
+        builder = Builder(session.plan, session.executor, reporter, this_machine(memory_bytes()), memory, staying)
         try:
             to_do = _edited_first(builder.to_do(a.name for a in self.wanted), session.plan)
             if not gc.isenabled():  # only the command disables it; other programs manage their own garbage

@@ -46,8 +46,12 @@ def cluster_executor(
 ) -> Executor:
     """Return the executor of jobs on the cluster at `address`; see `new_executor` for the others."""
     from rvbuild.engine.cluster.executor import Cluster  # imported late: few builds have a cluster
+    from rvbuild.engine.remote.exchange import Exchange
 
-    return Cluster(address, environment, workspace.cache, workspace.store.root, preload, jobs, notify)
+    here = new_executor(environment, workspace.cache / "log", preload, jobs)
+    remote = workspace.read_through
+    exchange = None if remote is None else Exchange(remote.url, workspace.root, workspace.store)
+    return Cluster(address, environment, workspace.cache, workspace.store.root, preload, jobs, notify, exchange, here)
 
 
 def jobs_default() -> int:

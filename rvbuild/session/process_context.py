@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rvbuild import rules
 from rvbuild.engine.keys.artifact import Source
-from rvbuild.engine.run.inputs import code_of
+from rvbuild.engine.run.jobs import code_of
 from rvbuild.engine.run.worker import set_variables
 from rvbuild.errors import UsageError
 from rvbuild.language.user_code import Code, serve_code

@@ -53,6 +53,10 @@ ON_REQUEST = ("draft", "review", "suggest")
 """The commands whose stages are no part of `build`: they are built by their command, or one that names them."""
 
 
+INTERMEDIATE = ("chip", "strips", "features", "sums")
+"""Stages whose results are large and only read by other stages."""
+
+
 def on_request(stage: str) -> bool:
     """Tell whether a stage or a command is no part of `build`."""
     return any(stage in (command, *PARTS.get(command, ())) for command in ON_REQUEST)

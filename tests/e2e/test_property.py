@@ -29,6 +29,8 @@ from rvbuild.learn.models import build
 from .conftest import Result, Space, write_image, write_labels
 from .projects import PROJECTS, write_project
 
+pytestmark = pytest.mark.usefixtures("every_core")
+
 LABELS = [[(5, 5, 25, 20), (35, 30, 60, 55)], [(5, 5, 25, 30)], []]
 AREA = (
     '{"type": "Polygon", "coordinates": [[[500002, 5799998], [500030, 5799998], [500030, 5799970], [500002, 5799970]]]}'

@@ -51,6 +51,28 @@ def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_four_workers_of_a_cluster_give_what_this_machine_gives(template, tmp_path):
+    """All files and keys of two projects, whose trainings run at once on a cluster."""
+    pytest.importorskip("distributed", reason="needs rvbuild[dask]")
+    results = []
+    for folder, words in (("here", ()), ("four", ("--on", "local:4"))):
+        space = Space(tmp_path / folder)
+        shutil.copytree(template, space.root)
+        space.edit("epochs = 2", "epochs = 1\nthreads = 1")
+        other = space.project.with_name("q.toml")
+        other.write_text(space.project.read_text().replace("[classes]", "seed = 7\n[classes]", 1))
+        result = (space.process if words else space.rvbuild)("build", "--json", *words)
+        assert result.status == 0, result.out + result.err
+        artifacts = result.json["artifacts"]
+        assert all("host" in artifact for artifact in artifacts if artifact["state"] == "built") == bool(words)
+        keys = {(a["project"], a["stage"], a["scene"]): a["key"] for a in artifacts}
+        results.append((keys, space.shown("p"), space.shown("q")))
+    assert results[0] == results[1]
+    assert {stage for _, stage, _ in results[0][0]} >= {"train", "predict", "eval", "bundle"}
+
+
 @pytest.mark.parametrize(("schedule", "goes_on"), [("constant", True), ("one_cycle", False)])
 def test_more_epochs(template, tmp_path, schedule, goes_on):
     extended, scratch = Space(tmp_path / "extended"), Space(tmp_path / "scratch")

@@ -77,22 +77,29 @@ def with_run(
     space.artifacts = lambda: artifacts  # type: ignore[method-assign]
 
 
-def test_bytes_and_keys_are_those_of_a_local_build(cluster: ClusterSpace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [2, 4])
+def test_bytes_and_keys_are_those_of_a_local_build(cluster: ClusterSpace, tmp_path: Path, count: int) -> None:
     here = Space(tmp_path / "here")
-    for name in "abc":
+    for name in "abcdef"[: count + 2]:
         here.write(name, name)
-    assert here.run() == cluster.run(jobs=4)
+        cluster.write(name, name)
+    cluster.scenes = here.scenes = list("abcdef"[: count + 2])
+    with cluster_of(count) if count > 2 else contextlib.nullcontext(cluster.address) as cluster.address:
+        assert here.run() == cluster.run(jobs=8)
     assert cluster.shown() == here.shown()
     assert (cluster.states(), here.states()) == (dict.fromkeys(cluster.keys, "fresh"), cluster.states())
     assert cluster.keys == here.keys
     assert {outcome.host for outcome in cluster.outcomes.values()} == {os.uname().nodename}
 
 
-def test_two_jobs_with_torch_run_at_once(cluster: ClusterSpace) -> None:
-    cluster.scenes = ["a", "b"]
-    with_run(cluster, "meet", count=2)
-    assert cluster.run(jobs=4)["last"] == "built"
-    assert cluster.shown()["upper/a/out.txt"] == b"2 met"
+@pytest.mark.parametrize("count", [2, 4])
+def test_as_many_jobs_with_torch_run_at_once_as_there_are_workers(cluster: ClusterSpace, count: int) -> None:
+    cluster.scenes = list("abcd"[:count])
+    cluster.write("d", "d")
+    with_run(cluster, "meet", count=count)
+    with cluster_of(count) if count > 2 else contextlib.nullcontext(cluster.address) as cluster.address:
+        assert cluster.run(jobs=4)["last"] == "built"
+    assert cluster.shown()["upper/a/out.txt"] == f"{count} met".encode()
     assert not hosts_of(cluster.root / "cache")
 
 
@@ -218,6 +225,14 @@ def test_what_a_worker_must_see(tmp_path: Path) -> None:
         copied.write_text("other")
         assert "has another store" in str(local.problem())
     assert beacon.is_out()
+
+
+def test_what_a_killed_driver_has_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "killed.session").write_text("nonce")
+    (tmp_path / "killed.json").write_text("{}")
+    with lit("alive", {"workspace": tmp_path}), lit("other", {"workspace": tmp_path}):
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["alive.session", "other.session"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def _state(path: Path) -> tuple[int, int, int, int]:

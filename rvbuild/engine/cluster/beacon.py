@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild.engine.keys.signature import Signature, signature
-from rvbuild.engine.store.locks import acquire, is_held
+from rvbuild.engine.store.locks import acquire, held, is_held
+from rvbuild.errors import StoreError
 
-SUFFIX = ".session"
+SUFFIX, BOARD = ".session", ".json"
+"""Of the file with the lock of a session, and of the one that tells what it builds."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,21 @@ class Beacon:
             return False
 
 
+def _sweep(folder: Path) -> None:
+    """Remove the files of sessions whose drivers were killed."""
+    for path in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(_HeldError, StoreError, OSError), held(path, wait=_give_up):
+            path.with_suffix(BOARD).unlink(missing_ok=True)
+
+
+class _HeldError(Exception):
+    pass
+
+
+def _give_up() -> None:
+    raise _HeldError
+
+
 @contextlib.contextmanager
 def lit(session: str, folders: Mapping[str, Path]) -> Iterator[Beacon]:
     """Hold the locks of a session in `folders`, each with its name in messages.
@@ -74,13 +91,14 @@ def lit(session: str, folders: Mapping[str, Path]) -> Iterator[Beacon]:
     """
     nonce = uuid.uuid4().hex
     files: dict[str, tuple[Path, Signature]] = {}
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as ending:
         for name, folder in folders.items():
             folder.mkdir(parents=True, exist_ok=True)
+            _sweep(folder)
             path = folder / f"{session}{SUFFIX}"
             handle = acquire(path)
-            held.callback(os.close, handle)
-            held.callback(path.unlink, missing_ok=True)
+            ending.callback(os.close, handle)
+            ending.callback(path.unlink, missing_ok=True)
             os.write(handle, nonce.encode())
             os.fsync(handle)
             state = signature(path)

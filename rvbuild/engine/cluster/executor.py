@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rvbuild.cores import THREADS_VARIABLE, thread_count
+from rvbuild.cores import THREADS_VARIABLE, Part, thread_count
 from rvbuild.engine.cluster import connect, running
 from rvbuild.engine.cluster.asking import asked
 from rvbuild.engine.cluster.beacon import lit
@@ -22,13 +22,21 @@ from rvbuild.engine.cluster.task import Task
 from rvbuild.engine.cluster.together import RETRIES, Together
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.run.worker import Failed, Job
-from rvbuild.engine.run.workers import Interrupted, error_of
+from rvbuild.engine.run.workers import Executor, Interrupted, error_of
 from rvbuild.errors import RvbuildError, StageError
 from rvbuild.progress import Progress, receive
+
+if TYPE_CHECKING:
+    from rvbuild.engine.cluster.node import Session
+    from rvbuild.engine.remote.exchange import Exchange
 
 _LOOK_EVERY_S = 5.0
 #: How long Dask may take to bring a result, which is computed again if its worker is lost.
 _RESULT_S = 3600.0
+_HINT = (
+    "Without a file system that all machines share, set RVBUILD_REMOTE to a store that this machine and all workers "
+    "reach, such as s3://bucket/rvbuild: files then go through it (docs/cluster.md)"
+)
 #: Artifacts that are given to a cluster at least, which may grow while it works.
 _AT_LEAST = 32
 
@@ -36,7 +44,7 @@ _AT_LEAST = 32
 class Cluster:
     """Runs jobs on the workers of a Dask cluster, which share the workspace and the store with this process.
 
-    It connects when the first job needs it.
+    If they do not, files go through a remote store, if there is one. It connects when the first job needs it.
 
     Parameters
     ----------
@@ -52,6 +60,10 @@ class Cluster:
         Maximum number of parallel jobs.
     note : callable
         Receives messages for the user.
+    exchange : Exchange or None
+        The remote store, for workers that share no files with this process.
+    here : Executor
+        Runs what needs files of this machine, if workers share none.
     """
 
     is_elsewhere = True
@@ -65,7 +77,11 @@ class Cluster:
         preload: Sequence[str],
         most: int | None,
         note: Callable[[str], None],
+        exchange: Exchange | None = None,
+        here: Executor | None = None,
     ) -> None:
+        self._exchange, self._here = exchange, here
+        self._is_far = False
         self._address = address
         # Results depend on the number of threads, which must not depend on the node.
         self._environment = {**environment, THREADS_VARIABLE: str(thread_count())}
@@ -86,6 +102,11 @@ class Cluster:
         self.board = running.Board(self._logs, self._name)
         self.is_fixed = connect.workers_here(address) > 0
         """Whether no other workers will join."""
+
+    def shares_no_files(self) -> bool:
+        """Tell whether files go through the remote store; it connects to find out."""
+        self._connect()
+        return self._is_far
 
     def at_once(self) -> int:
         """Return twice the number of jobs that the workers run at once, so that each finds the next one there."""
@@ -127,6 +148,11 @@ class Cluster:
             An error for users from the function, the death of its process, or the loss of worker after worker.
         """
         self._connect()
+        if self._is_far and self._here is not None and self._exchange is not None:
+            if job.making is None:
+                return self._here.run(job, progress)
+            self._exchange.require(job.making.contents, progress)
+            job = _alone(job, progress)
         if job.code is not None:  # variables that are in the key
             job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
         if job.demand.processes > 1:
@@ -143,6 +169,8 @@ class Cluster:
     def interrupt(self) -> None:
         """Cancel all jobs, whose processes are killed."""
         self._stopped.set()
+        if self._here is not None:
+            self._here.interrupt()
         if futures := list(self._futures.values()):
             self.link.at_last("cancel", futures, force=True)
         self._wake()
@@ -154,6 +182,8 @@ class Cluster:
             self.link.at_last("unregister_worker_plugin", self._name)
             self.link.client = None
             self._closing.close()
+        if self._here is not None:
+            self._here.close()
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -175,7 +205,8 @@ class Cluster:
 
     def _begin(self) -> None:
         """Connect, and start a node on each worker."""
-        from rvbuild.engine.cluster.node import Node, Session, report
+        from rvbuild.engine.cluster.node import Session
+        from rvbuild.engine.cluster.outpost import Meeting
 
         link = self.link
         link.client = connect.connected(self._address, self._closing)
@@ -183,15 +214,19 @@ class Cluster:
         connect.require_same_versions(link.client, link.ask)
         beacon = self._closing.enter_context(lit(self._name, self._folders))
         versions = connect.version_here()
-        link.register(
-            Node(Session(self._name, self._environment, self._logs, self._preload, beacon, self.is_fixed, versions))
-        )
-        reports = link.ask(link.client.run, report, self._name, on_error="return")
-        # A worker that was lost meanwhile has an error as its result.
-        problems = {result for result in reports.values() if isinstance(result, tuple)}
-        refused = [f"{host} {problem}" for host, problem in sorted(problems, key=str) if problem is not None]
-        if refused and len(refused) == len(problems):
-            raise StageError("no worker of the cluster can build this:\n  " + "\n  ".join(refused))
+        names = self._name, self._environment, self._logs, self._preload
+        session = Session(*names, beacon, self.is_fixed, versions, link.client.id)
+        refused, are_all = _registered(link, session)
+        if are_all and self._exchange is not None:
+            url = self._exchange.url
+            if (problem := self._exchange.problem()) is not None:
+                raise StageError(f"{_refused_text(refused)}\nFiles cannot go through {url} instead: {problem}")
+            meeting = Meeting(url, *self._closing.enter_context(self._exchange.met(self._name)))
+            self._note(f"{refused[0]}: files go through {url} instead")
+            refused, are_all = _registered(link, replace(session, meeting=meeting))
+            self._is_far = True
+        if are_all:
+            raise StageError(_refused_text(refused) + ("" if self._is_far else f"\n{_HINT}"))
         for text in refused:
             self._note(f"warning: {text}; it gets no jobs")
         link.client.subscribe_topic(self._name, self._receive)
@@ -323,6 +358,31 @@ class Cluster:
             self.board.begun(task.job.label, value)
         else:
             receive(task.progress, kind, value)
+
+
+def _alone(job: Job, progress: Progress) -> Job:
+    """Return a job of one process: several need the checkpoints of the first, which are only on its machine."""
+    if job.demand.processes == 1:
+        return job
+    progress.note(f"1 process instead of {job.demand.processes}: the workers share no files")
+    environment = {**job.environment, **Part(0, 1, "localhost", 0).environment()}
+    return replace(job, demand=replace(job.demand, processes=1), environment=environment)
+
+
+def _registered(link: Link, session: Session) -> tuple[list[str], bool]:
+    """Open a session on all workers; return why some of them cannot work, and whether that is so of all of them."""
+    from rvbuild.engine.cluster.node import Node, report
+
+    link.register(Node(session))
+    reports = link.ask(link.client.run, report, session.name, on_error="return")
+    # A worker that was lost meanwhile has an error as its result.
+    problems = {result for result in reports.values() if isinstance(result, tuple)}
+    refused = [f"{host} {problem}" for host, problem in sorted(problems, key=str) if problem is not None]
+    return refused, bool(refused) and len(refused) == len(problems)
+
+
+def _refused_text(refused: Sequence[str]) -> str:
+    return "no worker of the cluster can build this:\n  " + "\n  ".join(refused)
 
 
 def _is_lost(result: Any) -> bool:

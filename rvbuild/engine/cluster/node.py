@@ -26,15 +26,20 @@ from distributed import Worker, WorkerPlugin, get_worker
 
 from rvbuild.engine.cluster.beacon import Beacon
 from rvbuild.engine.cluster.connect import other_version, version_here
-from rvbuild.engine.cluster.host import Host
+from rvbuild.engine.cluster.host import Host, Told
+from rvbuild.engine.cluster.kept import UnwantedError
+from rvbuild.engine.cluster.outpost import Meeting, Outpost
 from rvbuild.engine.run.machine import Machine, card_count
-from rvbuild.engine.run.worker import Failed, Job, plain
+from rvbuild.engine.run.worker import Failed, Job, failed, plain
+from rvbuild.errors import RvbuildError
 from rvbuild.files.budget import memory_bytes
 from rvbuild.process import variables
+from rvbuild.progress import Sent
 
 #: What a worker offers to all sessions. One of them computes per `COMPUTE`, or per GPU; `TORCH` is that with torch.
 MEMORY, COMPUTE, TORCH, GPU = "rvbuild.memory", "rvbuild.compute", "rvbuild.torch", "rvbuild.gpu"
 _LOOK_EVERY_S = 1.0
+_ASK_EVERY_S = 5.0
 _REPORT_EVERY_S = 0.3
 _CANCEL_EVERY_S = 0.05
 _ERRORS_OF_HOSTS = ("WorkerDiedError", "StageError", "StoreError")
@@ -59,6 +64,10 @@ class Session:
         Whether all workers run on the driver's machine, which then share its GPUs: worker 0 gets GPU 0 and so on.
     versions : tuple of str
         Those of the driver that workers must have; see `version_here`.
+    client : str
+        The driver's client of Dask.
+    meeting : Meeting or None
+        The remote store through which files go, if workers share none with the driver.
     """
 
     name: str
@@ -68,6 +77,8 @@ class Session:
     beacon: Beacon
     is_local: bool
     versions: tuple[str, str]
+    client: str
+    meeting: Meeting | None = None
 
 
 @dataclass(frozen=True)
@@ -89,12 +100,14 @@ class Node(WorkerPlugin):
         self._host: Host | None = None
         self._starting = threading.Lock()
         self._running: dict[str, int | None] = {}  # key of a task -> number of its job in the host, once it has one
+        self._unwanted: set[str] = set()  # of these tasks, those that nobody waits for any more
+        self._outpost: Outpost | None = None
         self._is_closing = False
         try:
             await self._set_up(worker)
         except Exception as error:  # Dask would only log it, and call this node anyway
             self.problem = f"cannot take part ({type(error).__name__}: {error})"
-        if self.problem is not None and not self.session.beacon.is_out():
+        if self.problem is not None and not await self._is_out():
             worker.log_event(self.name, ["", "refused", f"{socket.gethostname()} {self.problem}"])
 
     async def _set_up(self, worker: Worker) -> None:
@@ -111,7 +124,30 @@ class Node(WorkerPlugin):
         self._watch = asyncio.create_task(self._watch_driver())
 
     def _found_problem(self) -> str | None:
-        return other_version(*version_here(), self.session.versions) or self.session.beacon.problem()
+        """Return why the worker cannot work for the driver; if it can, its own directory is prepared where needed."""
+        if (problem := other_version(*version_here(), self.session.versions)) is not None:
+            return problem
+        meeting = self.session.meeting
+        if meeting is None:
+            return self.session.beacon.problem()
+        if (problem := meeting.problem()) is None:
+            self._outpost = Outpost(self._folder(), meeting.url)
+        return problem
+
+    def _folder(self) -> Path:
+        """Return the directory of this machine for files of jobs, if none is shared."""
+        return Path(self._worker.local_directory).parent / "rvbuild"
+
+    async def _is_out(self) -> bool:
+        """Tell whether the driver has ended."""
+        if self.session.meeting is None:
+            return await asyncio.to_thread(self.session.beacon.is_out)
+        try:
+            events = await self._worker.scheduler.events(topic=self.session.client)
+        except Exception:  # the scheduler does not answer now
+            return False
+        actions = [event["action"] for _, event in events if isinstance(event, dict) and "action" in event]
+        return not actions or actions[-1] == "remove-client"
 
     async def teardown(self, worker: Worker) -> None:
         """Kill what runs."""
@@ -126,6 +162,7 @@ class Node(WorkerPlugin):
     def transition(self, key: Any, start: str, finish: str, **kwargs: Any) -> None:
         """Kill the job of a task that nobody wants any more."""
         if finish in ("cancelled", "released", "forgotten") and str(key) in self._running:
+            self._unwanted.add(str(key))
             threading.Thread(target=self._cancel, args=(str(key),), daemon=True).start()
 
     def _cancel(self, key: str) -> None:
@@ -145,14 +182,19 @@ class Node(WorkerPlugin):
         making = job.making
         self._running[key] = None
         try:
-            if making is not None:  # what is left of a lost attempt cannot get into the result of this one
+            if making is not None and self._outpost is None:
+                # What is left of a lost attempt cannot get into the result of this one.
                 folder = job.kwargs["outputs"] / uuid.uuid4().hex
                 folder.mkdir()
                 job = replace(job, kwargs={**job.kwargs, "outputs": folder}, making=replace(making, is_elsewhere=True))
             with self._machine.taking(job.demand, lambda: self._is_closing) as share:
                 cards = tuple(self._cards[card] for card in share.cards if card < len(self._cards))
                 job = replace(job, environment={**job.environment, **replace(share, cards=cards).environment()})
-                result = self._started().run(job, lambda number: self._running.update({key: number}), telling)
+                result = self._run(job, key, telling)
+        except RvbuildError as error:
+            result = failed(error)
+        except UnwantedError:
+            result = Failed(None, "cancelled", "")
         except EOFError:
             return Lost() if self._is_closing else self._died()
         except OSError as error:  # of the attempt's directory, or of starting the host: a full disk, for example
@@ -162,10 +204,25 @@ class Node(WorkerPlugin):
             return Failed(None, text, traceback.format_exc())
         finally:
             self._running.pop(key, None)
+            self._unwanted.discard(key)
             telling.flush()
         if isinstance(result, Failed):
             return Lost() if self._is_closing else replace(result, message=self._with_host(result))
         return result
+
+    def _run(self, job: Job, key: str, telling: _Telling) -> Any:
+        def run(job: Job, told: Told) -> Any:
+            return self._started().run(job, lambda number: self._running.update({key: number}), told)
+
+        if self._outpost is None or job.making is None:
+            return run(job, telling)
+        return self._outpost.run(
+            job,
+            self.session.environment,
+            lambda job, shown: run(job, lambda kind, value: telling(kind, shown(value) if kind == "note" else value)),
+            Sent(telling),
+            lambda: not self._is_closing and key not in self._unwanted,
+        )
 
     def _with_host(self, failed: Failed) -> str:
         """Return a message that names the host, unless it is about the data, which are the same everywhere."""
@@ -190,19 +247,22 @@ class Node(WorkerPlugin):
 
     def _logs(self) -> Path:
         name = re.sub(r"[^\w.-]+", "-", str(self._worker.name))
-        return self.session.logs / f"{socket.gethostname()}-{name}"
+        logs = self.session.logs if self._outpost is None else self._folder() / "log"
+        return logs / f"{socket.gethostname()}-{name}"
 
     def _close(self) -> None:
         with self._starting:
             host, self._host = self._host, None
         if host is not None:
             host.close()
+        if self._outpost is not None:
+            self._outpost.close()
 
     async def _watch_driver(self) -> None:
         """Kill what runs when the driver ends, however it ends."""
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            if await asyncio.to_thread(self.session.beacon.is_out):
+            await asyncio.sleep(_LOOK_EVERY_S if self.session.meeting is None else _ASK_EVERY_S)
+            if await self._is_out():
                 self._is_closing = True
                 await asyncio.to_thread(self._close)
                 with contextlib.suppress(Exception):

@@ -7,7 +7,7 @@ import json
 import threading
 from pathlib import Path
 
-from rvbuild.engine.cluster.beacon import SUFFIX
+from rvbuild.engine.cluster.beacon import BOARD, SUFFIX
 from rvbuild.engine.store import inside
 from rvbuild.engine.store.locks import is_held
 from rvbuild.errors import StoreError
@@ -23,7 +23,7 @@ class Board:
     """The file of one session, in `folder`; it is written at most twice a second."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._file = folder, f"{name}.json"
+        self._folder, self._file = folder, f"{name}{BOARD}"
         self._hosts: dict[str, str] = {}
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -64,7 +64,7 @@ def hosts_of(cache: Path) -> dict[str, str]:
     """Return the name of each artifact that a cluster builds now -> its host."""
     hosts: dict[str, str] = {}
     folder = cache / "log" / FOLDER
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(folder.glob(f"*{BOARD}")):
         with contextlib.suppress(OSError, ValueError, TypeError, StoreError, RecursionError):
             if is_held(path.with_suffix(SUFFIX)):  # otherwise its driver was killed
                 data = json.loads(inside.read(folder, path.name, _MOST_BYTES))

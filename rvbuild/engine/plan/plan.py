@@ -172,15 +172,22 @@ class Plan:
         """Record that `name` was built or restored."""
         with self._lock:
             self._records[name] = dataclasses.replace(record, components={}, sources={}, packages={})
-            self._forced.discard(name)
-            before = self._planned.pop(name, None)
-            for waiting in self._waiting:
-                self._planned.pop(waiting, None)
-            self._waiting.clear()
-            made = {output: (o.digest, o.size) for output, o in record.outputs.items()}
-            assumed = self._assumed.pop(name, None if before is None else before.outputs)
-            if assumed is not None and dict(assumed) != made:
-                self._planned.clear()  # dependent artifacts were planned with other contents
+            self._made(name, {output: (o.digest, o.size) for output, o in record.outputs.items()})
+
+    def keep_elsewhere(self, name: str, action: Action) -> None:
+        """Record that `name` was built, and that its result is in the remote store but not here."""
+        with self._lock:
+            self._made(name, action.outputs)
+
+    def _made(self, name: str, outputs: Mapping[str, tuple[str, int]]) -> None:
+        self._forced.discard(name)
+        before = self._planned.pop(name, None)
+        for waiting in self._waiting:
+            self._planned.pop(waiting, None)
+        self._waiting.clear()
+        assumed = self._assumed.pop(name, None if before is None else before.outputs)
+        if assumed is not None and dict(assumed) != dict(outputs):
+            self._planned.clear()  # dependent artifacts were planned with other contents
 
     def renew(self, name: str) -> None:
         """Plan `name` again if a file of its stage has changed: time may have passed since it was planned."""

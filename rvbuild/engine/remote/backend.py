@@ -165,6 +165,14 @@ class Backend:
                 raise
             return b""
 
+    def size(self, path: str) -> int | None:
+        """Return the size of the file `path` in bytes, or None if there is none."""
+        self._fs.invalidate_cache()
+        try:
+            return int(self._patiently(self._fs.info, f"{self._root}/{path}")["size"])
+        except FileNotFoundError:
+            return None
+
     def fetch(self, path: str, target: Path, size: int) -> bool:
         """Copy the file `path` of `size` bytes to `target`; return whether it exists.
 
@@ -201,6 +209,11 @@ class Backend:
     def replace(self, path: str, text: bytes) -> None:
         """Write the small file `path`, replacing any file there."""
         self._patiently(self._replace, f"{self._root}/{path}", text)
+
+    def remove(self, path: str) -> None:
+        """Remove the file `path`, if there is one."""
+        with contextlib.suppress(FileNotFoundError):
+            self._patiently(self._fs.rm_file, f"{self._root}/{path}")
 
     def create(self, path: str, text: bytes) -> bool:
         """Write the small file `path` unless it exists; return whether it was written.

@@ -99,6 +99,20 @@ class ReadThrough:
             self._known.pop(key, None)
         return self.action(key)
 
+    def announce(self, action: Action) -> Action:
+        """Write the record of a result that workers have sent; return that of the key, which may be an earlier one.
+
+        Raises
+        ------
+        StoreError
+            The remote store cannot be written.
+        """
+        first = self._open().announce(action)
+        self._store.recall(action.key)
+        with self._lock:
+            self._known[action.key] = first
+        return first
+
     def fetch(self, key: str, progress: Progress) -> bool:
         """Download the result of `key` into the store and verify it; return whether the store has it now."""
         if self.action(key) is None or self._down:

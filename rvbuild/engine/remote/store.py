@@ -114,6 +114,63 @@ class RemoteStore:
                 names[name] = size
         return names
 
+    # -- single contents and results ----------------------------------------------------------------------------------
+
+    def has_content(self, digest: str, size: int) -> bool:
+        """Tell whether a content `digest` of this size is here.
+
+        Raises
+        ------
+        StoreError
+            This store cannot be read.
+        """
+        with self._backend.errors("read"):
+            return self._backend.size(_object(digest)) == size
+
+    def send_content(self, file: Path, digest: str) -> None:
+        """Copy a file to here, whose digest is `digest`.
+
+        Raises
+        ------
+        StoreError
+            This store cannot be written.
+        """
+        with self._backend.errors("write to"):
+            self._backend.send(file, _object(digest))
+
+    def fetch_content(self, digest: str, size: int, target: Path) -> bool:
+        """Copy a content from here to the path `target`; return whether it is here and intact.
+
+        Raises
+        ------
+        StoreError
+            This store cannot be read.
+        """
+        with self._backend.errors("read"):
+            return self._backend.fetch(_object(digest), target, size) and hash_file(target) == digest
+
+    def remove_content(self, digest: str) -> None:
+        """Remove a content.
+
+        Raises
+        ------
+        StoreError
+            This store cannot be written.
+        """
+        with self._backend.errors("write to"):
+            self._backend.remove(_object(digest))
+
+    def announce(self, action: Action) -> Action:
+        """Write the record of a result whose contents are here; return that of the key, which may be an earlier one.
+
+        Raises
+        ------
+        StoreError
+            This store cannot be written.
+        """
+        with self._backend.errors("write to"):
+            return self._announce(action, None, {}) or action
+
     # -- push ---------------------------------------------------------------------------------------------------------
 
     def push(self, store: Store, keys: Iterable[str], progress: Progress) -> Transfer:

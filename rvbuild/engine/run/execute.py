@@ -19,8 +19,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from rvbuild.engine.keys.artifact import Artifact, Demand, trajectory
@@ -30,14 +29,15 @@ from rvbuild.engine.plan.decide import State
 from rvbuild.engine.plan.plan import Plan, Planned
 from rvbuild.engine.run import live, placing
 from rvbuild.engine.run.checkpoints import Checkpoints
-from rvbuild.engine.run.inputs import Inputs, code_of, paths_of, settings_of
+from rvbuild.engine.run.inputs import Inputs
+from rvbuild.engine.run.jobs import declared, job_of
 from rvbuild.engine.run.machine import UNLIMITED, Machine, this_machine
-from rvbuild.engine.run.made import File, Made, Making
+from rvbuild.engine.run.made import Made, Making
 from rvbuild.engine.run.outcome import Did, Outcome, Reporter
 from rvbuild.engine.run.worker import Job, plain
 from rvbuild.engine.run.workers import Executor, Interrupted
 from rvbuild.engine.store.action import Action
-from rvbuild.engine.store.state import Output, Record
+from rvbuild.engine.store.state import Record
 from rvbuild.errors import RvbuildError, StageError, StoreError
 from rvbuild.progress import Progress
 
@@ -56,6 +56,8 @@ class Builder:
         Resources that stages share. Default: the cores and GPUs that this process may use.
     memory : mapping, optional
         Artifact name -> bytes that its stage needs, if known and not in its demand.
+    staying : collection of str
+        Stages whose results stay in the remote store if workers share no files with this machine.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Builder:
         reporter: Reporter,
         machine: Machine | None = None,
         memory: Mapping[str, int] | None = None,
+        staying: Collection[str] = (),
     ) -> None:
         self.plan = plan
         self.outcomes: dict[str, Outcome] = {}
@@ -74,6 +77,7 @@ class Builder:
         # A cluster knows what its workers have.
         self._machine = UNLIMITED if executor.is_elsewhere else machine or this_machine()
         self._memory = memory or {}
+        self._staying = staying
         self._hosts: dict[str, str] = {}  # of artifacts that a cluster has built
         self._stopped = threading.Event()
         self._wanted: Counter[str] = Counter()  # keys that are being built here: two scenes may share an image
@@ -82,9 +86,11 @@ class Builder:
     def is_fresh(self, name: str) -> bool:
         """Tell whether there is nothing to do for `name`; if so, record the outcome."""
         planned = self.plan[name]
-        if planned.decision.state is not State.FRESH:
+        state, record = planned.decision.state, planned.facts.record
+        if state is State.RESTORABLE and self._stays(self.plan.artifacts[name]):
+            record = None
+        elif state is not State.FRESH:
             return False
-        record = planned.facts.record
         shown = tuple(o.path for o in record.outputs.values()) if record else ()
         self._done(Outcome(self.plan.artifacts[name], Did.FRESH, (), 0.0, planned.facts.key, shown))
         return True
@@ -122,8 +128,9 @@ class Builder:
                     self._reporter.note(f"{artifact.label()}: {text}")
                 self.plan.invalidate(name)
             record, did = self._restore_or_build(artifact, planned, progress)
-            seconds = record.seconds if did is Did.BUILT else time.monotonic() - began
-            self._succeed(artifact, planned, record, did, seconds)
+            if record is not None:
+                seconds = record.seconds if did is Did.BUILT else time.monotonic() - began
+                self._succeed(artifact, planned, record, did, seconds)
             return True
         except Interrupted:
             if not self._stopped.is_set():  # all of the executor's jobs have ended, as another artifact tells
@@ -152,6 +159,14 @@ class Builder:
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
+    def _stays(self, artifact: Artifact) -> bool:
+        """Tell whether the result of an artifact stays where workers put it, because only other stages read it."""
+        return artifact.stage in self._staying and self._is_far()
+
+    def _is_far(self) -> bool:
+        """Tell whether workers share no files with this machine."""
+        return self._executor.is_elsewhere and self._executor.shares_no_files()
+
     def _restore(self, artifact: Artifact, planned: Planned, progress: Progress) -> Record | None:
         """Put the stored result of the key in place, after fetching it from the remote store if needed."""
         record = self._show_stored(artifact, planned)
@@ -172,14 +187,17 @@ class Builder:
                 return None
             return placing.show(self._workspace, artifact, planned, action)
 
-    def _restore_or_build(self, artifact: Artifact, planned: Planned, progress: Progress) -> tuple[Record, Did]:
-        """Build under the key's lock, or restore the result of another process that built it meanwhile."""
+    def _restore_or_build(self, artifact: Artifact, planned: Planned, progress: Progress) -> tuple[Record | None, Did]:
+        """Build under the key's lock, or restore the result of another process that built it meanwhile.
+
+        There is no record of a result that stays in the remote store.
+        """
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         with contextlib.ExitStack() as locks:
             locks.enter_context(self._wanting(key))
             locks.enter_context(store.building(key, self._waiting(artifact, key)))
-            if not planned.facts.forced:
+            if not planned.facts.forced and not self._stays(artifact):
                 record = self._restore(artifact, planned, progress)
                 if record is not None:
                     return record, Did.RESTORED
@@ -221,18 +239,21 @@ class Builder:
 
         return wait
 
-    def _build(self, artifact: Artifact, planned: Planned, progress: Progress, trajectory_key: str | None) -> Record:
+    def _build(
+        self, artifact: Artifact, planned: Planned, progress: Progress, trajectory_key: str | None
+    ) -> Record | None:
         store, key = self._workspace.store, planned.facts.key
         assert key is not None
         if trajectory_key is not None and planned.facts.forced:
             store.forget_resume(trajectory_key)
         checkpoints = None if trajectory_key is None else Checkpoints(store, trajectory_key)
         with store.staging() as staging, contextlib.ExitStack() as leftovers:
-            offer = previous.offered(artifact, planned.facts, versions(), self._workspace.root)
+            is_far = self._is_far()
+            offer = {} if is_far else previous.offered(artifact, planned.facts, versions(), self._workspace.root)
             resume = None if checkpoints is None else checkpoints.folder
-            job = self._job(
-                artifact, staging, resume, offer, live.prepared(self._workspace, artifact, self._noting(artifact))
-            )
+            grows = live.prepared(self._workspace, artifact, self._noting(artifact))
+            job = job_of(self.plan, artifact, staging, resume, offer, grows)
+            job = dataclasses.replace(job, demand=self._demand(artifact))
             with self._machine.taking(job.demand, self._stopped.is_set) as share:
                 inputs = Inputs(self.plan, artifact, planned.facts)
                 making = Making(
@@ -242,6 +263,7 @@ class Builder:
                     inputs.expected(),
                     {n: o.digest for n, o in placing.intact(self._workspace, artifact, planned).items()},
                     None if trajectory_key is None else store.lock_of_checkpoints(trajectory_key),
+                    contents=inputs.contents() if is_far else {},
                 )
                 with contextlib.ExitStack() as guards:
                     if checkpoints is not None:
@@ -252,12 +274,14 @@ class Builder:
                         self._hosts[artifact.name] = made.host
                     leftovers.callback(placing.remove, made.copies())
                     inputs.check(made.changed)
-            outputs = {name: (file.digest, file.size) for name, file in _declared(artifact, made).items()}
+            outputs = {name: (file.digest, file.size) for name, file in declared(artifact, made).items()}
             reused = previous.reused(artifact, made.result, offer, list(outputs), self._workspace.root)
             outputs |= {name: (offer[name].digest, offer[name].size) for name in reused}
             action = Action(
                 key, planned.facts.components, outputs, made.seconds, time.time(), made.packages, trajectory_key
             )
+            if is_far:
+                return self._kept_elsewhere(artifact, planned, action, progress)
             first = self._first_writer(artifact, planned, action, progress)
             with store.writing():
                 if first is None:
@@ -277,6 +301,36 @@ class Builder:
             raise StoreError(f"{store.root}: data just written to the store has disappeared; is the disk failing?")
         return record
 
+    def _kept_elsewhere(self, artifact: Artifact, planned: Planned, ours: Action, progress: Progress) -> Record | None:
+        """Write the record of a result that workers have put into the remote store; fetch it unless it stays there.
+
+        Raises
+        ------
+        StoreError
+            The remote store cannot be used.
+        """
+        remote = self._workspace.read_through
+        assert remote is not None
+        first = remote.announce(ours)
+        if dict(first.outputs) != dict(ours.outputs):
+            self._workspace.store.differ(ours.key, first, ours, remote.url)
+            self._note_first(artifact, remote.url)
+        if not self._stays(artifact):
+            record = self._restore(artifact, planned, progress)
+            if record is None:
+                raise StoreError(f"{remote.url}: cannot fetch the result of {artifact.label()}; run again")
+            return record
+        reasons = planned.decision.reasons
+        self._workspace.state.succeed_elsewhere(artifact.name, ours.key, [str(r) for r in reasons], ours.seconds)
+        self.plan.keep_elsewhere(artifact.name, first)
+        host = self._hosts.get(artifact.name, "")
+        self._done(Outcome(artifact, Did.BUILT, reasons, ours.seconds, ours.key, host=host))
+        return None
+
+    def _note_first(self, artifact: Artifact, url: str) -> None:
+        text = f"another machine stored a different result first; using that of {url} (`rvbuild cache stats`)"
+        self._reporter.note(f"{artifact.label()}: {text}")
+
     def _first_writer(self, artifact: Artifact, planned: Planned, ours: Action, progress: Progress) -> Action | None:
         """Return the result that another machine has stored remotely meanwhile if it differs from `ours`.
 
@@ -290,8 +344,7 @@ class Builder:
         if first is None or dict(first.outputs) == dict(ours.outputs) or not remote.fetch(ours.key, progress):
             return None
         store.differ(ours.key, first, ours, remote.url)
-        text = f"another machine stored a different result first; using that of {remote.url} (`rvbuild cache stats`)"
-        self._reporter.note(f"{artifact.label()}: {text}")
+        self._note_first(artifact, remote.url)
         return first
 
     def _demand(self, artifact: Artifact) -> Demand:
@@ -303,28 +356,6 @@ class Builder:
         if self._stopped.is_set():
             raise Interrupted
         return self._executor.run(job, progress)
-
-    def _job(
-        self,
-        artifact: Artifact,
-        staging: Path,
-        resume: Path | None,
-        offer: Mapping[str, Output],
-        grows: Path | None,
-    ) -> Job:
-        kwargs: dict[str, Any] = {
-            "inputs": paths_of(self.plan, artifact),
-            "settings": settings_of(artifact),
-            "outputs": staging,
-        }
-        if resume is not None:
-            kwargs["resume"] = resume
-        if grows is not None:
-            kwargs["live"] = grows
-        if offer:
-            kwargs["previous"] = {name: self._workspace.root / output.path for name, output in offer.items()}
-        code = code_of(artifact.code_of_users(), self._workspace.root)
-        return Job(artifact.run, kwargs, artifact.resource, code, demand=self._demand(artifact), label=artifact.name)
 
     def _succeed(self, artifact: Artifact, planned: Planned, record: Record, did: Did, seconds: float) -> None:
         reasons = planned.decision.reasons
@@ -349,18 +380,3 @@ class Builder:
     def _done(self, outcome: Outcome) -> None:
         self.outcomes[outcome.artifact.name] = outcome
         self._reporter.ended(outcome)
-
-
-def _declared(artifact: Artifact, made: Made) -> Mapping[str, File]:
-    """Return the files that the stage wrote.
-
-    Raises
-    ------
-    StageError
-        There are none, or one is not declared.
-    """
-    if undeclared := artifact.undeclared(made.files):
-        raise StageError(f"the stage {artifact.stage} wrote {', '.join(undeclared)}, which its rule does not declare")
-    if not made.files:
-        raise StageError(f"the stage {artifact.stage} wrote no output")
-    return made.files

@@ -8,12 +8,12 @@ any write changes them, and so does a touch.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact, Product, Source
 from rvbuild.engine.keys.signature import Signature, signature
-from rvbuild.engine.plan.decide import Facts
+from rvbuild.engine.plan.decide import Facts, State
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.plan.products import files_of, selected
 from rvbuild.engine.run.made import Seen
@@ -22,7 +22,6 @@ from rvbuild.engine.store.state import Output
 from rvbuild.errors import StageError
 from rvbuild.files.address import is_url
 from rvbuild.files.identity import Identity
-from rvbuild.language.user_code import Code
 
 
 class Inputs:
@@ -41,6 +40,8 @@ class Inputs:
         self._stamps: dict[str, Stamp] = {}
         self._files: list[Path] = []  # which may get new sidecars
         self._outputs: list[tuple[str, Output, str]] = []  # as put in place: path, output, label of its artifact
+        self._ignored: set[str] = set()  # sidecars that do not change the meaning of a file
+        self._elsewhere: dict[str, tuple[str, int]] = {}  # outputs that are only in a store: path -> digest, size
         for item in artifact.inputs:
             if isinstance(item, Source):
                 self._see_source(item, facts)
@@ -58,6 +59,16 @@ class Inputs:
         for path, output, _ in self._outputs:
             states[path] = (output.size, output.mtime_ns, output.inode, output.ctime_ns)
         return states
+
+    def contents(self) -> dict[str, tuple[str, int]]:
+        """Return the digest and the size of each local file that the stage reads."""
+        contents = dict(self._elsewhere)
+        for path, (state, _) in self._stamps.items():
+            if isinstance(state, Signature) and path not in self._ignored:
+                digest = self._prints.digest(path)
+                assert digest is not None
+                contents[path] = digest, state.size
+        return contents | {path: (output.digest, output.size) for path, output, _ in self._outputs}
 
     def check(self, seen: Collection[str] | None = None) -> None:
         """Raise if an input has changed since.
@@ -138,6 +149,7 @@ class Inputs:
         paths = [str(path) for i in range(len(source.files)) for path in files_of(source, i)]
         self._stamps |= {path: prints.stamp(path) for path in paths}
         self._stamps |= {str(path): Stamp(seen) for path, seen in source.ignored_sidecars}
+        self._ignored.update(str(path) for path, _ in source.ignored_sidecars)
         self._files += source.files if source.passed else ()
         changed: object = self._plan.differing(source, facts)
         if changed is None and not source.passed:
@@ -157,7 +169,12 @@ class Inputs:
 
     def _see_product(self, product: Product) -> None:
         origin = self._plan.artifacts[product.artifact]
-        record = self._plan[product.artifact].facts.record
+        planned = self._plan[product.artifact]
+        if planned.decision.state is State.RESTORABLE and planned.outputs is not None:
+            for name in selected(product, planned.outputs):
+                self._elsewhere[f"{self._plan.workspace.root}/{origin.shown(name)}"] = planned.outputs[name]
+            return
+        record = planned.facts.record
         outputs = record.outputs if record else {}
         for name in selected(product, outputs):
             output = outputs[name]
@@ -171,39 +188,3 @@ class Inputs:
                     f"{output.path}, built by {origin.label()}, changed before {self._label} was built from it: run "
                     "again"
                 )
-
-
-def code_of(sources: Iterable[Source], workspace: Path) -> Code | None:
-    """Return the user code that a job may import, or None if none of its inputs is code."""
-    sources = list(sources)
-    if not sources:
-        return None
-    served = {name: path for source in sources for name, path in source.modules.items()}
-    files = dict.fromkeys(str(path) for source in sources for path in source.files)
-    others = tuple(path for path in files if path not in served.values())
-    folders = dict.fromkeys(str(path) for source in sources for path in source.listed)
-    variables = dict.fromkeys(name for source in sources for name in source.variables)
-    return Code(str(workspace), served, others, tuple(folders), tuple(variables))
-
-
-def paths_of(plan: Plan, artifact: Artifact) -> dict[str, list[Path]]:
-    """Return the paths that the stage of an artifact reads, by role."""
-    paths: dict[str, list[Path]] = {}
-    for item in artifact.inputs:
-        if isinstance(item, Product):
-            origin = plan.artifacts[item.artifact]
-            outputs = plan[item.artifact].outputs or {}
-            paths[item.role] = [plan.workspace.root / origin.shown(n) for n in selected(item, outputs)]
-        elif item.passed:
-            paths[item.role] = list(item.files)
-    return paths
-
-
-def settings_of(artifact: Artifact) -> dict[str, object]:
-    """Return the settings for the stage of an artifact: those in its key, and hints that only affect speed."""
-    settings = dict(artifact.settings)
-    for table, hints in artifact.hints.items():
-        in_key = settings.get(table, {})
-        assert isinstance(in_key, dict)
-        settings[table] = {**in_key, **hints}
-    return settings

@@ -37,8 +37,8 @@ class Making:
         The name of the stage, for messages.
     store : Path
         The root of the store.
-    scratch : Path
-        A directory for copies, on the file system of the workspace's cache.
+    scratch : Path or None
+        A directory for copies, on the file system of the workspace's cache; None if no copies are needed.
     inputs : mapping
         Path of each local file that the stage reads -> the state that it must have before and after; None if it must
         not exist.
@@ -48,15 +48,18 @@ class Making:
         The lock of the checkpoints, held while the stage runs by the process that writes them: it ends with it.
     is_elsewhere : bool
         Whether another machine may have changed the inputs, so that cached attributes are not used.
+    contents : mapping
+        Path of each local file that the stage reads -> its digest and size, for a machine that cannot see the file.
     """
 
     stage: str
     store: Path
-    scratch: Path
+    scratch: Path | None
     inputs: Mapping[str, Seen | None] = field(default_factory=dict)
     placed: Mapping[str, str] = field(default_factory=dict)
     lock: Path | None = None
     is_elsewhere: bool = False
+    contents: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,9 @@ def _finished(path: Path, making: Making, store: Store) -> File:
         value = hash_open(file.fileno())
         size = os.fstat(file.fileno()).st_size
         path.chmod(0o444)
-        wanted = making.placed.get(path.name) != value
-        copy, is_linked = _copied(path, file.fileno(), making.scratch) if wanted else (None, False)
+        copy, is_linked = None, False
+        if making.scratch is not None and making.placed.get(path.name) != value:
+            copy, is_linked = _copied(path, file.fileno(), making.scratch)
     return File(value, size, copy, is_linked, store.holds(value, size))
 
 

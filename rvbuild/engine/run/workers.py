@@ -56,6 +56,9 @@ class Executor(Protocol):
     #: Whether jobs may run on other machines: then the executor, not its caller, knows the resources.
     is_elsewhere: bool
 
+    def shares_no_files(self) -> bool:
+        """Tell whether jobs run on machines that cannot see files of this one; results are then in a remote store."""
+
     def at_once(self) -> int:
         """Return the number of jobs that should be given to it at once."""
 
@@ -90,6 +93,10 @@ class Inline:
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` immediately."""
         return call(job, progress)
+
+    def shares_no_files(self) -> bool:
+        """Return false."""
+        return False
 
     def at_once(self) -> int:
         """Return one."""
@@ -181,6 +188,10 @@ class Pool:
         if isinstance(result, Failed):
             raise error_of(result)
         return result
+
+    def shares_no_files(self) -> bool:
+        """Return false."""
+        return False
 
     def at_once(self) -> int:
         """Return the maximum number of parallel jobs."""

@@ -269,6 +269,12 @@ class State:
             db.execute("delete from failure where artifact = ?", (artifact,))
             _log(db, Entry(record.at, artifact, record.key, event, seconds, tuple(reasons)))
 
+    def succeed_elsewhere(self, artifact: str, key: str, reasons: Sequence[str], seconds: float) -> None:
+        """Log that `artifact` was built in `seconds`, and that its result is not here; the record is left as it is."""
+        with self.transaction() as db:
+            db.execute("delete from failure where artifact = ?", (artifact,))
+            _log(db, Entry(time.time(), artifact, key, "built", seconds, tuple(reasons)))
+
     def refresh(self, artifact: str, record: Record) -> None:
         """Store the outputs of `record`, in which only signatures have changed."""
         with self.transaction() as db:

@@ -245,8 +245,7 @@ class Store(Scratch):
     def record(self, action: Action, folders: Collection[Path] = (), durable: bool = True) -> None:
         """Write the record of an action, whose objects must be in the store already; they lie in `folders`."""
         self.write(_action(action.key), action.encoded(self._secret, checked=True), folders, durable)
-        if self.is_forgotten(action.key):
-            inside.remove(self.root, f"forgotten/{action.key}")
+        self.recall(action.key)
 
     def write(self, path: str, content: bytes, folders: Collection[Path] = (), durable: bool = True) -> None:
         """Write the small file at `path` in the store atomically, after `folders` are durable."""
@@ -270,6 +269,11 @@ class Store(Scratch):
         """Remove the result of `key`, so that it is built again and not downloaded either."""
         inside.write(self.root, f"forgotten/{key}", b"")
         inside.remove(self.root, _action(key))
+
+    def recall(self, key: str) -> None:
+        """Let `key` be downloaded again, if it was removed on purpose."""
+        if self.is_forgotten(key):
+            inside.remove(self.root, f"forgotten/{key}")
 
     def is_forgotten(self, key: str) -> bool:
         """Tell whether `key` was removed on purpose and not built since."""

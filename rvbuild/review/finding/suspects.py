@@ -33,6 +33,9 @@ SURE, LIKELY = 0.3, 0.1
 SAME = 0.3
 """Labels are of the same object if they overlap this much, intersection over union."""
 
+PARTLY = 0.3
+"""Places are of the same object if they share this much of the smaller one."""
+
 
 class Gathered(NamedTuple):
     """What there is to judge in all scenes."""
@@ -80,7 +83,7 @@ def suspects_of(
     likely = [(place, float(chance)) for place, chance in zip(free, odds, strict=True) if chance >= LEAST]
     likely.sort(key=lambda pair: (-pair[1], pair[0].scene, pair[0].area.bounds))
     wrong = _without_partners(_first(wrong))
-    proposed, left = _paired(wrong, likely)
+    proposed, left = _paired(wrong, _separate(likely))
     namer = _Namer(scenes, names)
     found = [namer.label(each, proposed.get(number)) for number, each in enumerate(wrong)]
     found += [namer.place(place, chance, kinds[place.class_id]) for place, chance in _first(left)]
@@ -106,6 +109,27 @@ def _without_partners(wrong: Sequence[_Wrong]) -> list[_Wrong]:
             if any(other not in left_out and iou(area, wrong[other].label.area) > SAME for other in earlier):
                 left_out.add(number)
     return [each for number, each in enumerate(wrong) if number not in left_out]
+
+
+def _separate(likely: Sequence[tuple[Place, float]]) -> list[tuple[Place, float]]:
+    """Return places without those that lie partly where a more probable one is: they are the same object."""
+    left_out = set[int]()
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number, (place, _) in enumerate(likely):
+        groups.setdefault((place.scene, place.class_id), []).append(number)
+    for numbers in groups.values():
+        areas = [likely[number][0].area for number in numbers]
+        tree = shapely.STRtree(areas)
+        for index, number in enumerate(numbers):
+            earlier = [other for other in tree.query(areas[index]) if other < index]
+            if any(
+                numbers[other] not in left_out
+                and shapely.intersection(areas[index], areas[other]).area
+                > PARTLY * min(areas[index].area, areas[other].area)
+                for other in earlier
+            ):
+                left_out.add(number)
+    return [each for number, each in enumerate(likely) if number not in left_out]
 
 
 def _paired(

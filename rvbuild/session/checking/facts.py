@@ -11,7 +11,7 @@ from rvbuild.checks.findings import Level
 from rvbuild.engine.keys.artifact import digest
 from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.plan import Plan
-from rvbuild.engine.run.inputs import code_of as served_code
+from rvbuild.engine.run.jobs import code_of as served_code
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace

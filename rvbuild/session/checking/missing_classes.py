@@ -30,6 +30,8 @@ def warnings(session: Session, outcomes: Sequence[Outcome]) -> Iterator[str]:
             chip_outcomes = [done[name] for name in names if name in done]
             if len(chip_outcomes) < len(names) or all(outcome.did is Did.FRESH for outcome in chip_outcomes):
                 continue
+            if not all(outcome.outputs for outcome in chip_outcomes):
+                continue  # they are only in a remote store
             if (counts := _counts(session, chip_outcomes)) is not None:
                 yield from format_findings(project, _never_shown(project, split, counts))
 

@@ -134,7 +134,9 @@ def score(
 
 def added(parts: Sequence[PixelCounts]) -> PixelCounts:
     """Return the counts of a scene from those of its strips."""
-    confusion = np.sum([part["confusion"] for part in parts], axis=0, dtype=np.int64)
+    confusion: Counts = sum(
+        (np.array(part["confusion"], dtype=np.int64) for part in parts), start=np.zeros((), dtype=np.int64)
+    )
     counts: PixelCounts = {"confusion": confusion.tolist()}
     histograms = [part["score_histogram"] for part in parts if "score_histogram" in part]
     if histograms:
