@@ -13,7 +13,7 @@ from .conftest import Space
 from .test_shards import descendants, sharded, start, until
 
 pytest.importorskip("distributed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 __all__ = ["sharded"]
 
@@ -38,12 +38,12 @@ def test_a_worker_is_lost_and_no_byte_changes(sharded: Space) -> None:
         return len(live.read_text().splitlines()) if live.exists() else 0
 
     run = start(sharded, "train", "--on", "local:2", "--procs", "2")
-    until(lambda: epochs() >= 1 or run.poll() is not None, 300)
+    until(lambda: epochs() >= 1 or run.poll() is not None, 600)
     hosts = of_command(run.pid, "rvbuild.engine.cluster.host")
     assert len(hosts) == 2, run.communicate()
     worker = descendants(run.pid)[hosts[1]]
     os.kill(worker, signal.SIGKILL)
-    out = run.communicate(timeout=300)[0]
+    out = run.communicate(timeout=600)[0]
     assert run.returncode == 0, out
     assert re.search(r"started again in [12] process(es)? on 127\.0\.0\.1", out), out
     assert re.search(r"train: continuing after epoch \d+", out), out

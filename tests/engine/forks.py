@@ -37,6 +37,8 @@ class Forks:
 
     def start(self, *words: str, output: Path | None = None, environment: dict[str, str] | None = None) -> int:
         """Start a command and return its process."""
+        if output is not None:
+            output.write_text("")  # what the one before has said; this one may be killed before it opens the file
         request = [list(words), str(output or os.devnull), environment or {}]
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()
@@ -98,7 +100,7 @@ def disturb(pid: int, after_s: float, luck: random.Random, workers: bool) -> str
 
 def wait_until_gone(root: Path) -> None:
     """Wait until no process works below `root` any more."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while left := holders(root):
         assert time.monotonic() < deadline, f"orphans: {left}"
         time.sleep(0.01)

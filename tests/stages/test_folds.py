@@ -13,12 +13,15 @@ from rasterio.transform import from_origin
 
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.write.rasters import IdRasterWriter
+from rvbuild.geo.write.rasters import IdRasterWriter, ScoreRasterWriter
 from rvbuild.progress import Silent
 from rvbuild.stages.folds import maps, summary
 from rvbuild.stages.folds.soup import mean_state
-from rvbuild.tasks.segmentation.merge import RAW_LABELS
+from rvbuild.tasks.segmentation import join
+from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES
 from rvbuild.tasks.settings import DeriveSettings
+
+CLASSES = [{"id": i, "name": name, "color": "#ff0000"} for i, name in enumerate(("a", "b", "null"))]
 
 
 def test_weights_have_their_mean_and_counts_the_largest() -> None:
@@ -70,6 +73,34 @@ def test_metrics_that_a_fold_lacks_are_left_out_of_mean_and_deviation(tmp_path: 
     files[0].write_text("{}")
     with pytest.raises(DataError, match="is no evaluation"):
         summary.run({f"eval/{n}": [path] for n, path in enumerate(files)}, {"folds": 3}, tmp_path, Silent())
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_blocks_of_any_size_give_the_same_files(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixels are joined in blocks, so that memory does not grow with the width of a scene."""
+    grid = Grid(40, 70, from_origin(0, 40, 1, 1), CRS.from_epsg(32633))
+    random, parts = np.random.default_rng(0), []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        known = np.zeros((40, 70), dtype=np.bool_)
+        known[:, 35 * number : 35 * (number + 1)] = True
+        ids = np.where(known, random.integers(0, 2, known.shape), 255).astype(np.uint8)
+        scores = np.where(known, random.integers(1, 9, (2, 40, 70)), 0 if kind == "uint8" else np.nan).astype(kind)
+        with IdRasterWriter(folder / RAW_LABELS, grid, temp=folder) as writer:
+            writer.write(0, ids)
+        with ScoreRasterWriter(folder / SCORES, grid, CLASSES[:2], kind, temp=folder) as writer:
+            writer.write_encoded(0, scores, known)
+        parts.append({name: folder / name for name in (RAW_LABELS, SCORES)})
+    results = []
+    for rows, cols in ((40, 70), (16, 32)):
+        monkeypatch.setattr(join, "ROWS", rows)
+        monkeypatch.setattr(join, "COLS", cols)
+        outputs = tmp_path / f"joined-{rows}"
+        outputs.mkdir()
+        join.join(parts, {"classes": CLASSES, "null_id": 2}, outputs, Silent())  # type: ignore[typeddict-item]
+        results.append([(outputs / name).read_bytes() for name in (RAW_LABELS, SCORES)])
+    assert results[0] == results[1]
 
 
 def test_a_pixel_of_two_folds_is_an_error(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import rasterio
 
 from rvbuild.geo.raster.open import SceneImage
 
-MIN_BYTES, MAX_BYTES = 16 << 20, 256 << 20
+MIN_BYTES, MAX_BYTES = 16 << 20, 512 << 20
 
 LABEL_BYTES = 3
 """Bytes per pixel of coloured labels, the largest common kind."""

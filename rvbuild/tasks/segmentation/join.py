@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
+from rasterio.windows import Window
 
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import NODATA
@@ -20,8 +21,7 @@ from rvbuild.settings.classes import ClassName
 from rvbuild.tasks.metrics.tables import without_null
 from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings
-
-_ROWS = 512
+from rvbuild.tasks.segmentation.strips import CACHE_BYTES, COLS, ROWS
 
 
 def join(
@@ -41,47 +41,50 @@ def _join_labels(paths: Sequence[Path], outputs: Path, progress: Progress) -> Gr
         with open_dataset(path) as dataset:
             if (dataset.height, dataset.width) != (grid.height, grid.width):
                 raise DataError(f"{path}: the folds of a scene have rasters of different sizes; build the folds again")
-    starts = range(0, grid.height, _ROWS)
-    progress.start("join folds", len(starts), "bands")
-    with IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs) as writer:
-        for row in starts:
-            rows = np.full((min(_ROWS, grid.height - row), grid.width), NODATA, dtype=np.uint8)
-            for path in paths:
-                part = _read(path, row, len(rows))[0]
+    progress.start("join folds", grid.height, "rows")
+    with _opened(paths) as datasets, IdRasterWriter(outputs / RAW_LABELS, grid, temp=outputs) as writer:
+        for window in _windows(grid):
+            ids = np.full((window.height, window.width), NODATA, dtype=np.uint8)
+            for path, dataset in zip(paths, datasets, strict=True):
+                part = dataset.read(1, window=window)
                 known = part != NODATA
-                if (rows[known] != NODATA).any():
+                if (ids[known] != NODATA).any():
                     raise DataError(f"{path}: a pixel is predicted in two folds; build the folds again")
-                rows[known] = part[known]
-            writer.write(row, rows)
-            progress.advance()
+                ids[known] = part[known]
+            writer.write(window.row_off, ids, window.col_off)
+            if window.col_off + window.width == grid.width:
+                progress.advance(window.height)
     return grid
 
 
 def _join_scores(paths: Sequence[Path], grid: Grid, outputs: Path, classes: Sequence[ClassName]) -> None:
-    with open_dataset(paths[0]) as dataset:
-        kind = dataset.dtypes[0]
-    with ScoreRasterWriter(outputs / SCORES, grid, classes, kind, temp=outputs) as writer:
-        for row in range(0, grid.height, _ROWS):
-            count = min(_ROWS, grid.height - row)
-            fill = 0 if kind == "uint8" else np.nan
-            values = np.full((len(classes), count, grid.width), fill, dtype=kind)
-            predicted = np.zeros((count, grid.width), dtype=np.bool_)
-            for path in paths:
-                part = _read(path, row, count)
-                known = _mask(path, row, count) if kind == "uint8" else ~np.isnan(part).any(axis=0)
-                values[:, known] = part[:, known]
-                predicted |= known
-            writer.write_encoded(row, values, predicted)
+    with _opened(paths) as datasets:
+        kind = datasets[0].dtypes[0]
+        fill = 0 if kind == "uint8" else np.nan
+        with ScoreRasterWriter(outputs / SCORES, grid, classes, kind, temp=outputs) as writer:
+            for window in _windows(grid):
+                values = np.full((len(classes), window.height, window.width), fill, dtype=kind)
+                predicted = np.zeros((window.height, window.width), dtype=np.bool_)
+                for dataset in datasets:
+                    part = dataset.read(window=window)
+                    is_known = (
+                        dataset.dataset_mask(window=window) > 0 if kind == "uint8" else ~np.isnan(part).any(axis=0)
+                    )
+                    values[:, is_known] = part[:, is_known]
+                    predicted |= is_known
+                writer.write_encoded(window.row_off, values, predicted, window.col_off)
 
 
-def _read(path: Path, row: int, count: int) -> npt.NDArray[np.generic]:
-    with open_dataset(path) as dataset:
-        values: npt.NDArray[np.generic] = dataset.read(window=((row, row + count), (0, dataset.width)))
-        return values
+@contextlib.contextmanager
+def _opened(paths: Sequence[Path]) -> Iterator[list[Any]]:
+    """Open rasters that are read in blocks from left to right."""
+    with contextlib.ExitStack() as files:
+        files.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
+        yield [files.enter_context(open_dataset(path)) for path in paths]
 
 
-def _mask(path: Path, row: int, count: int) -> npt.NDArray[np.bool_]:
-    with open_dataset(path) as dataset:
-        window = rasterio.windows.Window(0, row, dataset.width, count)
-        known: npt.NDArray[np.bool_] = dataset.dataset_mask(window=window) > 0
-        return known
+def _windows(grid: Grid) -> Iterator[Window]:
+    """Yield the blocks of a grid, whose size does not depend on its width."""
+    for row in range(0, grid.height, ROWS):
+        for col in range(0, grid.width, COLS):
+            yield Window(col, row, min(COLS, grid.width - col), min(ROWS, grid.height - row))

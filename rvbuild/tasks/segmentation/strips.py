@@ -22,10 +22,10 @@ from rvbuild.tasks.segmentation.score import PixelCounts, added, score
 from rvbuild.tasks.segmentation.settings import SegmentationInferSettings
 from rvbuild.tasks.strips import Strip
 
-_ROWS, _COLS = 128, 8192
+ROWS, COLS = 128, 8192
 """Of the blocks that are copied at once."""
 
-_CACHE_BYTES = 64 << 20
+CACHE_BYTES = 64 << 20
 """Of GDAL's block cache: rows of tiles are read from left to right."""
 
 
@@ -67,7 +67,7 @@ class RowStrips:
         labels, scores = writers(grid, outputs, settings)
         progress.start("join", grid.height, "rows")
         with contextlib.ExitStack() as stack:
-            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES))
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES))
             for writer in (scores, labels):
                 if writer is not None:
                     stack.enter_context(writer)
@@ -75,10 +75,10 @@ class RowStrips:
                 with contextlib.ExitStack() as files:
                     of_labels = files.enter_context(rasterio.open(strip.files[RAW_LABELS]))
                     of_scores = None if scores is None else files.enter_context(rasterio.open(strip.files[SCORES]))
-                    for row in range(strip.first, strip.stop, _ROWS):
-                        rows = min(_ROWS, strip.stop - row)
-                        for col in range(0, grid.width, _COLS):
-                            where = RasterioWindow(col, row - strip.top, min(_COLS, grid.width - col), rows)
+                    for row in range(strip.first, strip.stop, ROWS):
+                        rows = min(ROWS, strip.stop - row)
+                        for col in range(0, grid.width, COLS):
+                            where = RasterioWindow(col, row - strip.top, min(COLS, grid.width - col), rows)
                             ids: np.ndarray[Any, np.dtype[np.uint8]] = of_labels.read(1, window=where)
                             labels.write(row, ids, col)
                             if scores is not None and of_scores is not None:

@@ -94,7 +94,7 @@ def test_the_candidates_give_the_boxes_of_torchvision(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet18_fpn", "fasterrcnn"])
-def test_onnxruntime_proposes_and_pools_as_torchvision_does(name):
+def test_onnxruntime_proposes_and_pools_as_torchvision_does(name, tmp_path):
     """Of Faster R-CNN: its graph holds a non-maximum suppression, and the pooling of proposals of several levels."""
     model, side = detector(name), side_of(name)
     images = IMAGES[..., :side, :side]
@@ -102,7 +102,7 @@ def test_onnxruntime_proposes_and_pools_as_torchvision_does(name):
     normalize: Any = {"kind": "scale", "max": 255}
     info = ModelInfo("object_detection", name, {}, 3, "uint8", ["a", "b"], classes, 2, side, normalize)  # type: ignore[arg-type]
     network, reading = candidates_of(model, name, 3, side)
-    content = export(network.eval(), info, "candidates", translations())
+    content = export(network.eval(), info, "candidates", translations(), tmp_path)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {"images": as_input(images, None)})
     wanted = detect(model, Normalizer(info)(images))
