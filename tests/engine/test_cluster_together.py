@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Recorder
+from conftest import Recorder, Space
 from test_cluster import ClusterSpace, with_run
 
 from rvbuild.engine.cluster import together
@@ -97,7 +97,7 @@ def space(tmp_path: Path, workers: str, monkeypatch: pytest.MonkeyPatch) -> Clus
     with (space.root / "fakestages.py").open("a") as file:
         file.write(PARTS)
     monkeypatch.setattr(together, "_RETURN_S", 1.0)
-    monkeypatch.setattr("conftest.Recorder", Lines)
+    monkeypatch.setitem(Space.opened.__globals__, "Recorder", Lines)  # several modules are called conftest
     return space
 
 

@@ -1,26 +1,32 @@
-"""Strips of rows of a segmented scene: their joining, without a run of the network, and their evaluation."""
+"""Strips of rows of a segmented scene: their joining, without a run of the network, and their evaluation.
+
+What evaluates reads labels and areas with fiona, which prediction alone does without: it is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
-from rvbuild.geo.area.aoi import Aoi
-from rvbuild.geo.classes import NODATA, NamedClasses
+from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
 from rvbuild.progress import Progress
 from rvbuild.tasks.evaluation import Counts
-from rvbuild.tasks.metrics.places import WorstPlaces
 from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES, SegmentationMerger, writers
-from rvbuild.tasks.segmentation.score import PixelCounts, added, score
 from rvbuild.tasks.segmentation.settings import SegmentationInferSettings
 from rvbuild.tasks.strips import Strip
+
+if TYPE_CHECKING:
+    from rvbuild.geo.area.aoi import Aoi
+    from rvbuild.geo.classes import NamedClasses
+    from rvbuild.tasks.metrics.places import WorstPlaces
+    from rvbuild.tasks.segmentation.score import PixelCounts
 
 ROWS, COLS = 128, 8192
 """Of the blocks that are copied at once."""
@@ -49,10 +55,14 @@ class RowStrips:
         rows: tuple[int, int],
     ) -> PixelCounts:
         """Return the confusion matrix of a strip as JSON data."""
+        from rvbuild.tasks.segmentation.score import score
+
         return score(predictions, source, aoi, classes, null_id, progress, worst, scores, rows)
 
     def added(self, parts: Sequence[Counts]) -> PixelCounts:
         """Return the counts of a scene from those of its strips."""
+        from rvbuild.tasks.segmentation.score import added
+
         return added(cast("Sequence[PixelCounts]", parts))
 
     def join(
