@@ -81,6 +81,8 @@ def test_statistics_and_evaluations_in_strips_have_the_same_keys_and_bytes(built
     assert results(in_strips) == results(built)
     of_scenes = {label: key for label, key in keys(in_strips).items() if "#" not in label}
     assert of_scenes == keys(built)
+    last_lines = in_strips.rvbuild("eval").out
+    assert "eval/eval.json" in last_lines and "strips/" not in last_lines
 
 
 def test_an_edit_of_the_area_predicts_the_strips_that_it_touches(built: Space, tmp_path: Path) -> None:

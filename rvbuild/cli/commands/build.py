@@ -17,6 +17,7 @@ from rvbuild.engine.run.failures import write_tracebacks
 from rvbuild.engine.run.outcome import DONE, Did, Outcome
 from rvbuild.errors import counted
 from rvbuild.project.tasks import SPECS
+from rvbuild.rules.predictions.layout import STAGE as STRIPS
 from rvbuild.session import seals
 from rvbuild.session.build import Order, Planned, planned
 from rvbuild.session.headline import headline
@@ -128,7 +129,8 @@ def _last_lines(session: Session, wanted: Sequence[Artifact], outcomes: Sequence
     names = {a.name for a in wanted}
     shown = [path for o in outcomes if o.artifact.name in names for path in o.outputs]
     lines += [*_headlines(session, shown), *suggest.lines(session.workspace.root, session.projects, shown)]
-    return lines + report.where(session.workspace.root, shown, rules.SHOWN)
+    whole = [path for path in shown if path.split("/")[2:3] != [STRIPS]]  # cache/PROJECT/STAGE/…
+    return lines + report.where(session.workspace.root, whole, rules.SHOWN)
 
 
 def _headlines(session: Session, outputs: Sequence[str]) -> list[str]:
