@@ -81,7 +81,9 @@ def test_statistics_and_evaluations_in_strips_have_the_same_keys_and_bytes(built
     assert results(in_strips) == results(built)
     of_scenes = {label: key for label, key in keys(in_strips).items() if "#" not in label}
     assert of_scenes == keys(built)
-    last_lines = in_strips.rvbuild("eval").out
+    for folder in ("store", "p/eval", "p/strips"):
+        shutil.rmtree(in_strips.root / "cache" / folder)
+    last_lines = in_strips.rvbuild("eval").out.partition("mean IoU")[2]
     assert "eval/eval.json" in last_lines and "strips/" not in last_lines
 
 
