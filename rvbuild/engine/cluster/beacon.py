@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild.engine.keys.signature import Signature, signature
-from rvbuild.engine.store.locks import acquire, held, is_held
+from rvbuild.engine.store.locks import HeldError, acquire, give_up, held, is_held
 from rvbuild.errors import StoreError
 
 SUFFIX, BOARD = ".session", ".json"
@@ -68,16 +68,8 @@ class Beacon:
 def _sweep(folder: Path) -> None:
     """Remove the files of sessions whose drivers were killed."""
     for path in folder.glob(f"*{SUFFIX}"):
-        with contextlib.suppress(_HeldError, StoreError, OSError), held(path, wait=_give_up):
+        with contextlib.suppress(HeldError, StoreError, OSError), held(path, wait=give_up):
             path.with_suffix(BOARD).unlink(missing_ok=True)
-
-
-class _HeldError(Exception):
-    pass
-
-
-def _give_up() -> None:
-    raise _HeldError
 
 
 @contextlib.contextmanager

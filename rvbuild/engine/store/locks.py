@@ -73,6 +73,15 @@ def acquire(path: Path, *, shared: bool = False, wait: Callable[[], None] = lamb
             time.sleep(_POLL_S)
 
 
+class HeldError(Exception):
+    """Another process holds the lock."""
+
+
+def give_up() -> None:
+    """Do not wait for a lock: as `wait`, raise a `HeldError` instead."""
+    raise HeldError
+
+
 def is_held(path: Path) -> bool:
     """Tell whether a process, on any machine, holds the lock at `path` exclusively; False if there is no file."""
     import fcntl

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rvbuild.engine.store.locks import acquire, held
+from rvbuild.engine.store.locks import HeldError, acquire, give_up, held
 from rvbuild.engine.store.spares import Spares
 from rvbuild.errors import StoreError
 
@@ -100,22 +100,14 @@ class Scratch:
         if not path.exists():
             return True
         try:
-            with held(path, wait=_give_up):
+            with held(path, wait=give_up):
                 return True
-        except (_HeldError, StoreError):  # alive, or of a user whose files we must not touch
+        except (HeldError, StoreError):  # alive, or of a user whose files we must not touch
             return False
 
     def building(self, key: str, wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of `key` (or of a trajectory); `wait` is called while another process builds it."""
         return self._spares.held(self.root / f"locks/{key}", self.temporary(), wait)
-
-
-class _HeldError(Exception):
-    pass
-
-
-def _give_up() -> None:
-    raise _HeldError
 
 
 def _let_go(path: Path, handle: int, pid: int, spares: Spares) -> None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rvbuild.engine.store.action import Action
+from rvbuild.engine.store.locks import HeldError, give_up
 from rvbuild.engine.store.store import Store
 from rvbuild.engine.upkeep.inventory import Inventory, Roots, StoredItem
 
@@ -171,19 +172,11 @@ def _useless(
             yield from file(Kind.CONTENT, digest, store.object(digest), k)
 
 
-class _BusyError(Exception):
-    """The lock is held by somebody else."""
-
-
-def _give_up() -> None:
-    raise _BusyError
-
-
 def remove(store: Store, drops: Iterable[Drop]) -> Iterator[Drop]:
     """Remove the items from `choose` one by one, yielding each removed one; hold the store `alone` meanwhile."""
     for drop in drops:
         if drop.kind is Kind.CHECKPOINTS:
-            with contextlib.suppress(_BusyError), store.building(drop.name, _give_up):
+            with contextlib.suppress(HeldError), store.building(drop.name, give_up):
                 aside = store.temporary()
                 with contextlib.suppress(FileNotFoundError):
                     store.resume(drop.name).replace(aside)
