@@ -18,7 +18,6 @@ _SILENT = "the scheduler of the cluster, or a worker, does not answer"
 _SILENT_S = 330.0
 #: How long a call may take that nothing depends on.
 _END_S = 5.0
-_OFFERS_FOR_S = 2.0
 _PLACED_FOR_S = 2.5
 _ATTEMPTS = 4
 
@@ -126,7 +125,7 @@ class Link:
         if self._stopped.wait(seconds) or self._is_down:
             raise Interrupted
 
-    def offers(self, since_s: float = _OFFERS_FOR_S) -> dict[str, Mapping[str, float]]:
+    def offers(self, since_s: float) -> dict[str, Mapping[str, float]]:
         """Return what each accepted worker offers, by its address, as known since so many seconds at most."""
         with self._looking:
             at, offers = self._offers
