@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
+import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,22 @@ if "CLOCK_OFF" in os.environ:
     time.time = lambda: _time() + _off_s
     time.time_ns = lambda: _time_ns() + _off_s * 10**9
 """
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Return what `condition` returns as soon as that is true."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return result
+
+
+def interrupt_when_called(folder: Path) -> None:
+    """Interrupt this process soon after a stage has begun, which tells of it in `folder`."""
+    wait_for((folder / "calls.txt").exists)
+    time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @dataclasses.dataclass(frozen=True)

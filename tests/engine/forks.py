@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,13 @@ def serve(module: Path) -> None:
         words, output, environment = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            _become(do, words, output, environment)
+            become(lambda words=words: do(words), output, environment)
         print(pid, file=answers, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
 
 
-def _become(do: Any, words: list[str], output: str, environment: dict[str, str]) -> None:
+def become(work: Callable[[], int], output: str, environment: dict[str, str]) -> None:
+    """Let this process, which was just forked, be a command of its own, and exit with the status of `work`."""
     status = 99
     try:
         os.setsid()
@@ -129,7 +131,7 @@ def _become(do: Any, words: list[str], output: str, environment: dict[str, str])
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         os.environ.update(environment)
-        status = do(words)
+        status = work()
     except BaseException as error:
         status = 130 if isinstance(error, KeyboardInterrupt) else 99
         traceback.print_exc(file=sys.__stderr__)

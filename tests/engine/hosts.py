@@ -18,11 +18,13 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from forks import become
 
 _NEWNS, _NEWUTS, _NEWNET = 0x00020000, 0x04000000, 0x40000000
 _NEW_OF_HOST = _NEWNS | _NEWUTS | _NEWNET
@@ -266,7 +268,6 @@ _FUNCTIONS = {"scheduler": _scheduler, "worker": _worker, "run": _run}
 
 
 def _serve(folder: Path, size: str, has_hosts: bool) -> None:
-    sys.path.insert(0, str(Path(__file__).parent))
     import cluster_space  # noqa: F401 - imported once, for all forks
     import distributed
     from doit import doit_cmd  # noqa: F401
@@ -297,7 +298,7 @@ def _answer(folder: Path, children: list[int], kind: str, *words: Any) -> Any:
         what, arguments, output, host, environment = words
         pid = os.fork()
         if pid == 0:
-            _become(folder, what, arguments, output, host, environment)
+            become(lambda: _work(folder, what, arguments, host), output, environment)
         children.append(pid)
         return pid
     if kind == "poll":
@@ -346,31 +347,15 @@ def _new_host(folder: Path, children: list[int], name: str, number: int, tmp: st
     return pid
 
 
-def _become(folder: Path, what: str, words: list[str], output: str, host: int, environment: dict[str, str]) -> None:
-    status = 99
-    try:
-        _end_with_parent()
-        os.setsid()
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
-        if host:
-            for kind in ("net", "uts", "mnt"):
-                _libc("setns", os.open(f"/proc/{host}/ns/{kind}", os.O_RDONLY), 0)
-        os.environ.update(environment)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        faulthandler.register(signal.SIGUSR1)
-        os.chdir(folder)
-        status = _FUNCTIONS[what](folder, *words)
-    except BaseException as error:
-        status = 130 if isinstance(error, KeyboardInterrupt) else 99
-        traceback.print_exc(file=sys.stderr)
-    finally:
-        with contextlib.suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+def _work(folder: Path, what: str, words: list[str], host: int) -> int:
+    _end_with_parent()
+    if host:
+        for kind in ("net", "uts", "mnt"):
+            _libc("setns", os.open(f"/proc/{host}/ns/{kind}", os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    faulthandler.register(signal.SIGUSR1)
+    os.chdir(folder)
+    return int(_FUNCTIONS[what](folder, *words))
 
 
 def _do(*commands: str | list[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cluster_space import ClusterSpace
+from cluster_space import ClusterSpace, interrupt_when_called, wait_for
 from conftest import Space, children_left
 
 from rvbuild.engine.cluster.beacon import lit
@@ -143,25 +142,12 @@ def test_a_job_whose_worker_is_lost_runs_again_in_a_directory_of_its_own(cluster
 def test_an_interrupt_kills_what_runs(cluster: ClusterSpace) -> None:
     cluster.write("a", "slow")
     cluster.settings["upper"]["seconds"] = 60
-    stop = threading.Thread(target=_interrupt_when_called, args=(cluster.root,))
+    stop = threading.Thread(target=interrupt_when_called, args=(cluster.root,))
     stop.start()
     with pytest.raises(KeyboardInterrupt):
         cluster.run(jobs=4)
     stop.join()
     assert children_left(cluster.root, 10, but=[os.getpid()]) == []
-
-
-def _interrupt_when_called(root: Path) -> None:
-    _wait_for(lambda: (root / "calls.txt").exists())
-    time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def _wait_for(condition: Any, seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (done := condition()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return bool(done)
 
 
 DRIVER = textwrap.dedent(
@@ -181,8 +167,8 @@ def test_no_child_outlives_a_killed_driver(tmp_path: Path, workers: str) -> None
     root = tmp_path / "killed"
     command = [sys.executable, "-c", DRIVER, str(root), workers, str(Path(__file__).parent)]
     driver = subprocess.Popen(command, cwd=Path(__file__).parents[2])
-    assert _wait_for(lambda: (root / "calls.txt").exists())
-    assert _wait_for(lambda: hosts_of(root / "cache"), 10)
+    assert wait_for(lambda: (root / "calls.txt").exists())
+    assert wait_for(lambda: hosts_of(root / "cache"), 10)
     driver.kill()
     driver.wait()
     assert children_left(root, 10, but=[os.getpid()]) == []

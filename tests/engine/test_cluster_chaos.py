@@ -14,14 +14,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("distributed")
 sys.path.insert(0, str(Path(__file__).parent))
-from cluster_space import Event, ToldSpace
+from cluster_space import Event, ToldSpace, wait_for
 from conftest import children_left
 from forks import descendants
 from hosts import Process, Server
@@ -254,16 +254,16 @@ def test_workers_that_join_later(tmp_path: Path, server: Server) -> None:
     root = tmp_path / "ws"
     space = ToldSpace(root, "")
     server.start("scheduler", "127.0.0.1", "0")
-    _wait_for((tmp_path / "cluster/scheduler.txt").exists)
+    wait_for((tmp_path / "cluster/scheduler.txt").exists)
     address = (tmp_path / "cluster/scheduler.txt").read_text()
     clock = {"CLOCK_OFF": "3600", "PYTHONPATH": str(root)}
     server.start("worker", address, "127.0.0.1", "off", "2", environment=clock)
     options = {"scenes": space.scenes, "settings": {"seconds": 1.0}}
     driver = server.start("run", str(root), address, json.dumps(options))
-    _wait_for(lambda: [event for event in space.events() if event.kind == "begun"])
+    wait_for(lambda: [event for event in space.events() if event.kind == "begun"])
     server.start("worker", address, "127.0.0.1", "other", "2", "code")
     server.start("worker", address, "127.0.0.1", "broken", "2", "session")
-    _wait_for(lambda: (tmp_path / "cluster/scratch/broken").exists() and (tmp_path / "cluster/scratch/other").exists())
+    wait_for(lambda: (tmp_path / "cluster/scratch/broken").exists() and (tmp_path / "cluster/scratch/other").exists())
     assert driver.wait(120) == 0, driver.said()
     assert space.shown() == space.expected()
     assert f"warning: {os.uname().nodename} has other code of rvbuild than the driver; it gets no jobs" in driver.said()
@@ -289,7 +289,7 @@ def test_a_scheduler_that_is_replaced_or_hangs(tmp_path: Path, server: Server) -
     for is_replaced in (True, False):
         driver = server.start("run", str(chaos.space.root), chaos.address, options)
         began = time.monotonic()
-        _wait_for(lambda began=began: chaos.has_begun(began))
+        wait_for(lambda began=began: chaos.has_begun(began))
         assert chaos.scheduler is not None
         if is_replaced:
             chaos.scheduler.end()
@@ -301,10 +301,3 @@ def test_a_scheduler_that_is_replaced_or_hangs(tmp_path: Path, server: Server) -
             driver.kill(signal.SIGINT)
             assert driver.wait(40) == 130
         chaos.check_no_child()
-
-
-def _wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

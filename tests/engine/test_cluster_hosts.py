@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("distributed")
 sys.path.insert(0, str(Path(__file__).parent))
-from cluster_space import Event, ToldSpace
+from cluster_space import Event, ToldSpace, wait_for
 from conftest import children_left
 from hosts import HERE, Host, Process, Server, reason_against_hosts
 
@@ -74,14 +74,6 @@ class Cluster:
     def story(self) -> str:
         said = "\n".join(f"--- {w.what}\n{w.said()}" for w in [self.scheduler, *self.workers])
         return "\n".join([*map(str, self.space.events()), said])
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return result
 
 
 @pytest.fixture

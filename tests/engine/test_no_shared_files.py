@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from cluster_space import MORE
+from cluster_space import MORE, interrupt_when_called, wait_for
 from conftest import STAGES, Space, children_left
 
 from rvbuild.engine.cluster import executor as module
@@ -151,13 +150,6 @@ def space(far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FarSpace
     return FarSpace(far.there / tmp_path.name, far, tmp_path / "remote")
 
 
-def _wait_for(condition: Any, seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not (done := condition()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return bool(done)
-
-
 def here(tmp_path: Path) -> Space:
     local = Space(tmp_path / "here")
     for name in "abc":
@@ -256,18 +248,12 @@ def test_messages_name_the_files_of_the_driver(space: FarSpace) -> None:
 def test_an_interrupt_kills_what_runs(space: FarSpace) -> None:
     space.write("a", "slow")
     space.settings["upper"]["seconds"] = 60
-    stop = threading.Thread(target=_interrupt_when_called, args=(space.far.code,))
+    stop = threading.Thread(target=interrupt_when_called, args=(space.far.code,))
     stop.start()
     with pytest.raises(KeyboardInterrupt):
         space.run(jobs=4)
     stop.join()
     assert children_left(space.far.scratch / "jobs", 10) == []
-
-
-def _interrupt_when_called(code: Path) -> None:
-    _wait_for(lambda: (code / "calls.txt").exists())
-    time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 DRIVER = textwrap.dedent(
@@ -289,12 +275,12 @@ def test_nothing_outlives_a_killed_driver(space: FarSpace) -> None:
     far = space.far
     command = [sys.executable, "-c", DRIVER, far.address, far.there, far.code, far.scratch, space.root]
     driver = subprocess.Popen([*map(str, command), str(Path(__file__).parent)], cwd=Path(__file__).parents[2])
-    _wait_for(lambda: (far.code / "calls.txt").exists())
+    wait_for(lambda: (far.code / "calls.txt").exists())
     driver.kill()
     driver.wait()
     assert children_left(far.scratch / "jobs", 10) == []
     assert children_left(far.scratch / "log", 20) == []  # the processes that start them
-    assert _wait_for(lambda: not list(far.scratch.glob("jobs/*")))
+    assert wait_for(lambda: not list(far.scratch.glob("jobs/*")))
 
 
 def test_a_store_that_cannot_be_used_is_refused(
