@@ -25,8 +25,7 @@ from rvbuild.rules.common import (
     present,
     seed,
 )
-from rvbuild.rules.predictions.layout import STAGE as STRIPS
-from rvbuild.rules.predictions.layout import cut, hints, joined, strip
+from rvbuild.rules.predictions.layout import cut, in_strips
 
 if TYPE_CHECKING:
     from rvbuild.settings.area import OfArea
@@ -98,35 +97,23 @@ def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
     }
     inputs = present(image(project, scene), aoi(project, scene) if scene.blocks else None, *image_code(project, scene))
     strips = cut(project, scene, project.file.analyze.strip_px, lambda _: BLOCK_PX)
-    for number, rows in enumerate(strips):
-        of_strip: StripStatsSettings = {**settings, "rows": list(rows)}
-        yield Artifact(
-            name=name("analyze", project.name, strip(scene, number)),
-            project=project.name,
-            stage="analyze",
-            scene=strip(scene, number),
-            run=RUN_STRIP,
-            version=VERSION,
-            settings=of_strip,
-            inputs=inputs,
-            folder=folder(project, STRIPS, scene.id, f"analyze-{number}"),
-            code=code,
-            packages=packages(project),
-            writes=WRITES_STRIP,
-        )
-    yield Artifact(
+
+    def of_strip(rows: list[int]) -> StripStatsSettings:
+        return {**settings, "rows": rows}
+
+    whole = Artifact(
         name=name("analyze", project.name, scene.id),
         project=project.name,
         stage="analyze",
         scene=scene.id,
-        run=RUN_JOIN if strips else RUN,
+        run=RUN,
         version=VERSION,
         settings=settings,
-        inputs=(*inputs, *joined("analyze", project, scene, strips)),
+        inputs=inputs,
         folder=folder(project, "analyze"),
         rename={"stats.json": f"{scene.id}.json"},
         code=code,
         packages=packages(project),
-        hints=hints(strips),
         writes=WRITES,
     )
+    yield from in_strips(whole, project, scene, strips, of_strip, (RUN_STRIP, RUN_JOIN), WRITES_STRIP)

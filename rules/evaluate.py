@@ -29,8 +29,7 @@ from rvbuild.rules.common import (
     present,
     scores,
 )
-from rvbuild.rules.predictions.layout import STAGE as STRIPS
-from rvbuild.rules.predictions.layout import cut, hints, joined, strip
+from rvbuild.rules.predictions.layout import cut, in_strips
 
 if TYPE_CHECKING:
     from rvbuild.stages.evaluate.merge import EvalMergeSettings
@@ -87,38 +86,26 @@ def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
         scores(project, scene),
     )
     strips = cut(project, scene, project.eval.strip_px, lambda _: BLOCK_ROWS)
-    for number, rows in enumerate(strips):
-        of_strip: StripEvalSettings = {**settings, "rows": list(rows)}
-        yield Artifact(
-            name=name("eval", project.name, strip(scene, number)),
-            project=project.name,
-            stage="eval",
-            scene=strip(scene, number),
-            run=RUN_STRIP,
-            version=VERSION,
-            settings=of_strip,
-            inputs=inputs,
-            folder=folder(project, STRIPS, scene.id, f"eval-{number}"),
-            code=code,
-            packages=packages(project),
-            writes=WRITES,
-        )
-    yield Artifact(
+
+    def of_strip(rows: list[int]) -> StripEvalSettings:
+        return {**settings, "rows": rows}
+
+    whole = Artifact(
         name=name("eval", project.name, scene.id),
         project=project.name,
         stage="eval",
         scene=scene.id,
-        run=RUN_JOIN if strips else RUN,
+        run=RUN,
         version=VERSION,
         settings=settings,
-        inputs=(*inputs, *joined("eval", project, scene, strips)),
+        inputs=inputs,
         folder=folder(project, "eval"),
         rename={"eval.json": f"{scene.id}.json", "places.json": f"places/{scene.id}.json"},
         code=code,
         packages=packages(project),
-        hints=hints(strips),
         writes=WRITES,
     )
+    yield from in_strips(whole, project, scene, strips, of_strip, (RUN_STRIP, RUN_JOIN), WRITES)
 
 
 def settings_of_scene(project: Project, scene: Scene) -> EvalStageSettings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rvbuild.rules.common import Product, Project, Scene, name, size
+from rvbuild.rules.common import Artifact, Product, Project, Scene, folder, name, size
 from rvbuild.stages.window_rows import WindowRows
 
 if TYPE_CHECKING:
@@ -69,6 +70,47 @@ def joined(stage: str, project: Project, scene: Scene, strips: Sequence[tuple[in
 def hints(strips: Sequence[tuple[int, int]]) -> dict[str, Mapping[str, object]]:
     """Return how a scene was cut, as a hint for the stage that joins the strips."""
     return {"strips": {"rows": [list(rows) for rows in strips]}} if strips else {}
+
+
+def in_strips(
+    whole: Artifact,
+    project: Project,
+    scene: Scene,
+    strips: Sequence[tuple[int, int]],
+    settings_of: Callable[[list[int]], Mapping[str, object]],
+    runs: tuple[str, str],
+    writes: tuple[str, ...],
+) -> Iterator[Artifact]:
+    """Yield the artifacts of the strips of a scene, and that of the scene, which joins them.
+
+    Parameters
+    ----------
+    whole
+        The artifact of a scene that is not cut.
+    strips
+        As `cut` returns them; if there are none, it is `whole` alone.
+    settings_of
+        Returns the settings of a strip, given its `rows`.
+    runs
+        What makes a strip, and what joins them.
+    writes
+        The files of a strip.
+    """
+    for number, rows in enumerate(strips):
+        yield replace(
+            whole,
+            name=name(whole.stage, project.name, strip(scene, number)),
+            scene=strip(scene, number),
+            run=runs[0],
+            settings=settings_of(list(rows)),
+            folder=folder(project, STAGE, scene.id, f"{whole.stage}-{number}"),
+            rename={},
+            writes=writes,
+        )
+    if strips:
+        inputs = (*whole.inputs, *joined(whole.stage, project, scene, strips))
+        whole = replace(whole, run=runs[1], inputs=inputs, hints=hints(strips))
+    yield whole
 
 
 def parts(project: Project, scene: Scene, strips: Sequence[tuple[int, int]]) -> tuple[Product, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
@@ -16,6 +17,34 @@ class CutHints(TypedDict):
 
     rows: list[list[int]]
     """The first row of each strip, and the one after its last."""
+
+
+class CutStrip(NamedTuple):
+    """A strip of a scene."""
+
+    files: Mapping[str, Path]
+    """Its files by name."""
+    first: int
+    stop: int
+    """Its rows: the first, and the one after the last."""
+
+
+def strips_in(inputs: Mapping[str, Sequence[Path]], hints: CutHints | None) -> list[CutStrip]:
+    """Return the strips of a scene, from top to bottom; none if it was not cut, or if one is not there.
+
+    Parameters
+    ----------
+    inputs
+        `strips/0`, `strips/1` and so on: the files of each strip.
+    hints
+        How the scene was cut.
+    """
+    rows = [] if hints is None else hints["rows"]
+    strips = [
+        CutStrip({path.name: path for path in inputs.get(f"strips/{number}", ())}, first, stop)
+        for number, (first, stop) in enumerate(rows)
+    ]
+    return strips if all(strip.files for strip in strips) else []
 
 
 def require_rows(files: Sequence[Path], grid: Grid, stop: int, last: bool = False) -> None:

@@ -28,7 +28,7 @@ from rvbuild.geo.write.rasters import IdRasterWriter
 from rvbuild.progress import Progress
 from rvbuild.settings.area import OfArea
 from rvbuild.stages import infer
-from rvbuild.stages.cut import CutHints, require_rows
+from rvbuild.stages.cut import CutHints, require_rows, strips_in
 from rvbuild.stages.infer import InferStageSettings, SceneInferSettings, StripRows
 from rvbuild.stages.window_rows import WindowRows
 from rvbuild.tasks.settings import InferSettings
@@ -148,18 +148,14 @@ def run_join(inputs: Mapping[str, Sequence[Path]], settings: JoinSettings, outpu
     progress
         Receives progress, in rows.
     """
-    cut = settings.get("strips", {"rows": []})["rows"]
-    files = [{path.name: path for path in inputs.get(f"strips/{number}", ())} for number in range(len(cut))]
-    if not cut or not all(files):
+    cut = strips_in(inputs, settings.get("strips"))
+    if not cut:
         infer.run(inputs, settings, outputs, progress)
         return
     with open_scene_image(inputs["image"], settings) as image:
         grid = image.grid
-    require_rows(inputs["image"], grid, cut[-1][1], last=True)
-    strips = [
-        Strip(of_strip, _rows(grid, first, stop, settings)[0], first, stop)
-        for of_strip, (first, stop) in zip(files, cut, strict=True)
-    ]
+    require_rows(inputs["image"], grid, cut[-1].stop, last=True)
+    strips = [Strip(files, _rows(grid, first, stop, settings)[0], first, stop) for files, first, stop in cut]
     task = tasks.get(settings["task"])
     assert task.STRIPS is not None  # otherwise rules cut nothing
     task.STRIPS.join(strips, grid, outputs, settings, progress)

@@ -18,6 +18,7 @@ import shapely.geometry
 from numpy.typing import NDArray
 
 from rvbuild.geo.raster.file import grid_of, open_dataset
+from rvbuild.geo.windows import bands
 from rvbuild.geo.write.rasters import IdRasterWriter
 
 Geometries = NDArray[np.object_]
@@ -160,8 +161,8 @@ def _sieve(source: Path, target: Path, known: Any, nodata: int, side: int) -> No
             rasterio.band(ids, 1), size=size, out=sieved, mask=rasterio.band(mask, 1), connectivity=4
         )
         with IdRasterWriter(target, grid, temp=target.with_suffix(".tmp")) as writer:
-            for row in range(0, grid.height, _ROWS):
-                stop = min(row + _ROWS, grid.height)
-                before: Labels = ids.read(1, window=((row, stop), (0, grid.width)))
+            for band in bands(grid.height, grid.width, _ROWS):
+                before: Labels = ids.read(1, window=((band.row, band.row_stop), (0, grid.width)))
                 # GDAL leaves masked pixels undefined.
-                writer.write(row, np.where(before == nodata, np.uint8(nodata), sieved[row:stop]))
+                after = sieved[band.row : band.row_stop]
+                writer.write(band.row, np.where(before == nodata, np.uint8(nodata), after))

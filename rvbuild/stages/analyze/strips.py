@@ -17,7 +17,9 @@ from rvbuild.geo.raster.stats import BandFigures, BandStats, Moments
 from rvbuild.progress import Progress
 from rvbuild.stages.analyze import scene
 from rvbuild.stages.analyze.settings import JoinStatsSettings, StripStatsSettings
-from rvbuild.stages.cut import require_rows
+from rvbuild.stages.cut import require_rows, strips_in
+
+FIGURES = "strip.json"
 
 
 class _StripFigures(TypedDict):
@@ -52,7 +54,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: StripStatsSettings, outp
         "dtype": dtype,
     }
     text = json.dumps(figures, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    (outputs / "strip.json").write_text(text + "\n", encoding="utf-8")
+    (outputs / FIGURES).write_text(text + "\n", encoding="utf-8")
 
 
 def run_join(
@@ -68,15 +70,14 @@ def run_join(
     settings
         See `JoinStatsSettings`.
     """
-    cut = settings.get("strips", {"rows": []})["rows"]
-    files = [tuple(inputs.get(f"strips/{number}", ())) for number in range(len(cut))]
-    if not cut or not all(files):
+    cut = strips_in(inputs, settings.get("strips"))
+    if not cut:
         scene.run(inputs, settings, outputs, progress)
         return
     with open_scene_image(inputs["image"], settings) as image:
         first = image.files[0]
-        require_rows(inputs["image"], image.grid, cut[-1][1], last=True)
-    strips: list[_StripFigures] = [json.loads(path.read_text(encoding="utf-8")) for (path,) in files]
+        require_rows(inputs["image"], image.grid, cut[-1].stop, last=True)
+    strips: list[_StripFigures] = [json.loads(files[FIGURES].read_text(encoding="utf-8")) for files, _, _ in cut]
     bands = []
     for number in range(len(strips[0]["bands"])):
         whole = functools.reduce(BandStats.merge, (BandStats.from_json(strip["bands"][number]) for strip in strips))

@@ -9,7 +9,7 @@ from typing import NotRequired
 
 from rvbuild import tasks
 from rvbuild.progress import Progress
-from rvbuild.stages.cut import CutHints, require_rows
+from rvbuild.stages.cut import CutHints, require_rows, strips_in
 from rvbuild.stages.evaluate import scene
 from rvbuild.stages.evaluate.scene import EvalStageSettings
 from rvbuild.tasks.metrics.places import WorstPlaces
@@ -61,17 +61,16 @@ def run_join(
     settings
         See `JoinEvalSettings`.
     """
-    cut = settings.get("strips", {"rows": []})["rows"]
-    files = [{path.name: path for path in inputs.get(f"strips/{number}", ())} for number in range(len(cut))]
-    if not cut or not all(files):
+    strips = strips_in(inputs, settings.get("strips"))
+    if not strips:
         scene.run(inputs, settings, outputs, progress)
         return
     task = tasks.get(settings["task"])
     assert task.STRIPS is not None  # otherwise rules cut nothing
     predictions = inputs["predictions"]
-    require_rows(predictions, task.scene_grid(predictions[0]), cut[-1][1], last=True)
+    require_rows(predictions, task.scene_grid(predictions[0]), strips[-1].stop, last=True)
     worst, parts = WorstPlaces(), []
-    for strip in files:
-        worst.add_all(json.loads(strip[PLACES].read_text(encoding="utf-8")))
-        parts.append(json.loads(strip[COUNTS].read_text(encoding="utf-8")))
+    for strip in strips:
+        worst.add_all(json.loads(strip.files[PLACES].read_text(encoding="utf-8")))
+        parts.append(json.loads(strip.files[COUNTS].read_text(encoding="utf-8")))
     scene.write(settings, outputs, task.STRIPS.added(parts), worst)

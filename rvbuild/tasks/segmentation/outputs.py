@@ -12,6 +12,7 @@ from rvbuild.geo.classes import NODATA, Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.raster.mosaic_source import open_image
+from rvbuild.geo.windows import bands
 from rvbuild.geo.write.overview import Overlay, class_overlay, overview
 from rvbuild.geo.write.polygons import vectorize
 from rvbuild.geo.write.qgis import write_raster_style, write_score_style
@@ -74,6 +75,5 @@ def _write_colors(labels: Path, classes: Classes, path: Path) -> None:
         grid = grid_of(labels, dataset)
         with RgbRasterWriter(path, grid, classes, temp=path.parent) as writer:
             step = max(1, min(_ROWS, _BLOCK_PX // grid.width))
-            for row in range(0, grid.height, step):
-                stop = min(row + step, grid.height)
-                writer.write(row, dataset.read(1, window=((row, stop), (0, grid.width))))
+            for band in bands(grid.height, grid.width, step):
+                writer.write(band.row, dataset.read(1, window=((band.row, band.row_stop), (0, grid.width))))
