@@ -53,7 +53,7 @@ def _engine(project: Project, dtype: str) -> Iterator[Finding]:
         yield Finding(Level.ERROR, "predict.engine", text, key=("predict", "engine"))
 
 
-def _figures(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
+def _figures(project: Project, scenes: Sequence[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
     """Report `normalize` for values from 0 to 1 if the range of values is unknown, or the number of bands differs."""
     train, key = project.train, ("train", "normalize")
     if train.normalize == "auto" or (train.normalize == "pretrained" and train.bundle is not None):
