@@ -111,9 +111,10 @@ class RasterSource(Layer):
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`. The first file is typical."""
         tile = self._tiles[0]
         dataset = self._dataset(tile.path)
-        block_rows, block_cols = dataset.block_shapes[0]
+        block: tuple[int, int] = dataset.block_shapes[0]
+        block_rows, block_cols = block
         # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
-        col_bytes = (rows + 2 * block_rows) * dataset.count * int(tile.bands.stored.itemsize)
+        col_bytes: int = (rows + 2 * block_rows) * dataset.count * tile.bands.stored.itemsize
 
         def touched(cols: int) -> int:
             return col_bytes * min(self.grid.width, cols + 2 * block_cols)
