@@ -106,7 +106,7 @@ def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn
 
 def made_for_bands(model: str, args: Arguments) -> bool:
     """Tell whether a model is made for a number of bands from the start: more than its first convolution may differ."""
-    return ":" in model or model.startswith(TIMM) or "encoder" in args
+    return ":" in model or model.startswith(TIMM) or "encoder" in args or "ensemble" in args
 
 
 def require_figures(mean: Sequence[float], bands: int) -> None:
