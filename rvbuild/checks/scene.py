@@ -155,8 +155,9 @@ class _SceneCheck:
             size_px = self.settings["chip"]["size_px"]
             height, width = image.grid.height, image.grid.width
             require_few(len(starts(height, size_px, size_px)) * len(starts(width, size_px, size_px)), size_px)
-            self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
-            if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
+            needed = image.cache_bytes(size_px, width)
+            self.facts["cache"] = min(MAX_BYTES, THREADS * needed)
+            if needed > 4 * MAX_BYTES:
                 self._problem(
                     Level.WARNING,
                     "image",
