@@ -23,6 +23,13 @@ from rvbuild.geo.windows import Window
 MAX_OPEN_FILES = 32
 """Files of a mosaic that are open at one time."""
 
+KEEP_ROW_BYTES = 256 << 20
+"""Blocks of a wide scene that take more are not kept until the next row of windows, which decodes some of them again.
+That costs little if blocks are smaller than windows. Larger ones, such as strips, would be decoded again for each."""
+
+KEEP_WINDOWS = 4
+"""So many windows side by side find the blocks that they share."""
+
 MOSAIC_TOLERANCE_PX = 0.1
 """Tolerance of the alignment of a mosaic's files with the pixel grid of the first. World files round their numbers."""
 
@@ -100,13 +107,23 @@ class RasterSource(Layer):
         in_tiles = dataset.block_shapes[0][1] < dataset.width
         return in_tiles and (len(self._tiles) > 1 or not dataset.overviews(1))
 
-    def cache_bytes(self, rows: int) -> int:
-        """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
+    def cache_bytes(self, rows: int, cols: int) -> int:
+        """Return the bytes of decoded blocks; see `Layer.cache_bytes`. The first file is typical."""
         tile = self._tiles[0]
         dataset = self._dataset(tile.path)
+        block: tuple[int, int] = dataset.block_shapes[0]
+        block_rows, block_cols = block
         # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
-        pixel_bytes, block_rows = dataset.count * tile.bands.stored.itemsize, dataset.block_shapes[0][0]
-        return int((rows + 2 * block_rows) * self.grid.width * pixel_bytes)
+        col_bytes: int = (rows + 2 * block_rows) * dataset.count * tile.bands.stored.itemsize
+
+        def touched(cols: int) -> int:
+            return col_bytes * min(self.grid.width, cols + 2 * block_cols)
+
+        # Other formats may tell of blocks that are not those that they store: a VRT of a file in strips does.
+        small = dataset.driver == "GTiff" and max(block_rows, block_cols) <= rows
+        if small and touched(cols) > KEEP_ROW_BYTES:
+            return touched(KEEP_WINDOWS * rows)
+        return touched(cols)
 
     def close(self) -> None:
         """Close all files."""
