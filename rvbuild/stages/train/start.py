@@ -16,7 +16,7 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn import models
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
-from rvbuild.learn.models.weights import State, load_state
+from rvbuild.learn.models.pretrained.weights import State, load_state
 from rvbuild.project.networks import TIMM
 from rvbuild.settings.normalize import NormalizeSettings
 from rvbuild.settings.train import Arguments
