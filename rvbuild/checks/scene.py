@@ -273,12 +273,10 @@ class _SceneCheck:
         boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
         on = on_image(boxes, grid)
         if not shapes:
-            self._problem(
-                Level.WARNING,
-                "labels",
-                "no features",
-                f"{files[0]}: has no feature with an area, so nothing is labelled",
-            )
+            background = settings.get("background")
+            so = f"everything is labelled {background}" if background else "nothing is labelled"
+            text = f"{files[0]}: has no feature with an area, so {so}"
+            self._problem(Level.WARNING, "labels", "no features", text)
         elif not on.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
             readings = [
