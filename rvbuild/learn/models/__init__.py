@@ -11,6 +11,7 @@ from torch import nn
 from rvbuild.errors import ModelError, nearest
 from rvbuild.learn.models import (
     cnn,
+    ensemble,
     smp_segmentation,
     timm_classification,
     torchvision_classification,
@@ -87,6 +88,20 @@ def build(
     """
     if ":" in name:
         return user.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, code=code)
+    if scales := ensemble.scales_of(args):
+        return ensemble.Ensemble(
+            lambda scale: build(
+                task,
+                name,
+                bands=bands,
+                outputs=outputs,
+                args=_of_member(args),
+                pretrained=pretrained,
+                note=note,
+                chip_px=None if chip_px is None else round(chip_px * scale),
+            ),
+            scales,
+        )
     bands = with_names(bands, args, pretrained)
     args = {key: value for key, value in args.items() if key not in ARGUMENTS}
     chosen = _with_encoder(task, name, args)
@@ -118,9 +133,17 @@ def encoder_of(task: str, name: str, args: Arguments, model: nn.Module) -> Encod
     """
     if ":" in name:
         return user.encoder(model)
+    if ensemble.ARGUMENT in args:
+        single = _of_member(args)
+        return ensemble.encoder(model, lambda member: encoder_of(task, name, single, member))
     families = [_with_encoder(task, name, args), *(f for f in FAMILIES.get(task, ()) if name in f.NAMES)]
     found: Encoder = next(family for family in families if family is not None).encoder(model)
     return found
+
+
+def _of_member(args: Arguments) -> Arguments:
+    """Return the arguments of a member of an ensemble."""
+    return {key: value for key, value in args.items() if key != ensemble.ARGUMENT}
 
 
 def _with_encoder(task: str, name: str, args: Arguments) -> ModuleType | None:
