@@ -113,7 +113,8 @@ def evidence(
     reach = 1.2 * max(x1 - x0, y1 - y0) + 2 * scores.stride_px
     bounds = x0 - reach, y0 - reach, x1 + reach, y1 + reach
     view = scores.view(bounds, MOST_CELLS, [class_id, *rivals], [class_id])
-    empty = Evidence(np.full(len(NAMES), np.nan), (0.0, 0.0), 1.0, class_id, *[math.nan] * 5, 0.0)
+    nan = math.nan
+    empty = Evidence(np.full(len(NAMES), nan), (0.0, 0.0), 1.0, class_id, nan, nan, nan, nan, nan, 0.0)
     if min(view.known.shape) < 2:
         return empty
     odds = view.odds[class_id]
@@ -209,7 +210,7 @@ def _between(lines: Floats, centre: float) -> _Between:
 def _surrounded(area: Any, known: Floats, covers: list[Floats], view: View) -> float:
     """Return the share of what is around an area that is known, as far as the largest of its `FACTORS` reaches."""
     cell = (view.x[1] - view.x[0]) * (view.y[1] - view.y[0])
-    whole = area.area / cell * (FACTORS[-1] ** 2 - 1)
+    whole = float(area.area / cell) * (FACTORS[-1] ** 2 - 1)
     ring = np.maximum(covers[-1] - covers[FACTORS.index(1.0)], 0) * known
     return min(float(ring.sum()) / max(whole, 1e-9), 1.0)
 
