@@ -9,7 +9,7 @@ from types import ModuleType
 from torch import nn
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.learn.models import cnn, smp_segmentation, timm_classification, unet, user
+from rvbuild.learn.models import cnn, ensemble, smp_segmentation, timm_classification, unet, user
 from rvbuild.learn.models.bands import ARGUMENTS, with_names
 from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.project.tasks import SPECS
@@ -68,6 +68,20 @@ def build(
     """
     if ":" in name:
         return user.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, code=code)
+    if scales := ensemble.scales_of(args):
+        return ensemble.Ensemble(
+            lambda scale: build(
+                task,
+                name,
+                bands=bands,
+                outputs=outputs,
+                args=_of_member(args),
+                pretrained=pretrained,
+                note=note,
+                chip_px=None if chip_px is None else round(chip_px * scale),
+            ),
+            scales,
+        )
     bands = with_names(bands, args, pretrained)
     args = {key: value for key, value in args.items() if key not in ARGUMENTS}
     chosen = _with_encoder(task, name, args)
@@ -97,10 +111,18 @@ def encoder_of(task: str, name: str, args: Arguments, model: nn.Module) -> Encod
     """
     if ":" in name:
         return user.encoder(model)
+    if ensemble.ARGUMENT in args:
+        single = _of_member(args)
+        return ensemble.encoder(model, lambda member: encoder_of(task, name, single, member))
     family = _with_encoder(task, name, args) or _family(task, name)
     assert family is not None
     encoder: Encoder = family.encoder(model)
     return encoder
+
+
+def _of_member(args: Arguments) -> Arguments:
+    """Return the arguments of a member of an ensemble."""
+    return {key: value for key, value in args.items() if key != ensemble.ARGUMENT}
 
 
 # Modules that import torchvision are imported where they are needed: that takes as long as importing torch.
