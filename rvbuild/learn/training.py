@@ -15,7 +15,7 @@ from rvbuild.learn import resume as snapshots
 from rvbuild.learn import selection
 from rvbuild.learn.curves import FIGURES, by_class, mean_of, shown_figure
 from rvbuild.learn.logs.epochs import EpochLog
-from rvbuild.learn.models.weights import State, load_state
+from rvbuild.learn.models.pretrained.weights import State, load_state
 from rvbuild.learn.passes.base import Passes
 from rvbuild.learn.selection import Epoch
 

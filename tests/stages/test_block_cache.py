@@ -12,7 +12,7 @@ from rvbuild.geo.raster.cropped import Cropped
 from rvbuild.geo.raster.mosaic_source import KEEP_WINDOWS, open_image
 from rvbuild.geo.windows import Window
 from rvbuild.stages.threads import block_cache as module
-from rvbuild.stages.threads.block_cache import block_cache
+from rvbuild.stages.threads.block_cache import block_cache, readers_of
 from tests.stages.sample_scenes import write_raster
 
 FOUR_BANDS = {"photometric": "minisblack", "alpha": "unspecified"}
@@ -44,6 +44,15 @@ def test_is_bounded(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MIN_BYTES", 1)
         monkeypatch.setattr(module, "MAX_BYTES", 1000)
         assert block_cache(source, 30).options["GDAL_CACHEMAX"] == 1000
+
+
+@pytest.mark.parametrize(("room", "readers"), [(0.9, 4), (1, 1), (2.9, 2), (9, 4)])
+def test_as_many_threads_read_as_have_room(
+    image: Path, monkeypatch: pytest.MonkeyPatch, room: float, readers: int
+) -> None:
+    with open_image([image]) as source:
+        monkeypatch.setattr(module, "MAX_BYTES", int(room * source.cache_bytes(30, 200)))
+        assert readers_of(source, 30, most=4) == readers
 
 
 def _kept(path: Path, *, rows: int = 64) -> int:

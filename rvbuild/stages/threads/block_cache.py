@@ -39,6 +39,15 @@ def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool
     return cache_of(needed * readers)
 
 
+def readers_of(source: SceneImage, rows: int, most: int) -> int:
+    """Return how many threads, at most `most`, should read windows of `rows` rows: as many as there is a cache for.
+
+    Otherwise they would decode the same blocks again and again. If there is none for one thread, all of them do.
+    """
+    needed = source.cache_bytes(rows, source.grid.width)
+    return most if needed > MAX_BYTES else min(most, MAX_BYTES // max(1, needed))
+
+
 def cache_of(needed_bytes: int) -> rasterio.Env:
     """Return a rasterio environment whose cache has `needed_bytes`, within bounds."""
     return rasterio.Env(GDAL_CACHEMAX=max(MIN_BYTES, min(MAX_BYTES, needed_bytes)))
