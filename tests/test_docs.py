@@ -57,11 +57,13 @@ LABELS = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/labels.md").read_text(en
 
 def test_examples_of_training_options_are_right(tmp_path):
     page = (ROOT / "docs/training.md").read_text(encoding="utf-8")
-    options, shards = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    options, ensemble, shards = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     text = '[project]\ntask = "semantic_segmentation"\n[classes]\nroad = "#888"\nground = "#0f0"\n'
     scene = '[scenes]\ntrain = ["a"]\n[scene]\nimage = "{id}.tif"\nlabels = { raster = "{id}_label.tif" }\n'
     (tmp_path / "p.toml").write_text(text + scene + options)
     assert load(tmp_path / "p.toml").train.freeze == 2
+    (tmp_path / "p.toml").write_text(text + scene + ensemble)
+    assert load(tmp_path / "p.toml").train.ensemble == (0.5, 0.5, 0.5, 0.5)
     (tmp_path / "p.toml").write_text(text + scene + shards)
     assert load(tmp_path / "p.toml").train.shards == 4
 

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
 from rvbuild.learn.device import kept_random_state, select_device
+from rvbuild.learn.models.ensemble import Ensemble
 from rvbuild.project.tasks import SPECS
 
 SIDE_PX = 128
@@ -54,7 +55,8 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
     scale = (chip_px / side) ** 2
     allow_single_values(model)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    images = torch.rand((1, bands, side, side))
+    count = len(model.members) if isinstance(model, Ensemble) else 1  # each learns from chips of its own
+    images = torch.rand((count, bands, side, side))
     parameter_addresses = {p.untyped_storage().data_ptr() for p in model.parameters()}
     saved: dict[int, int] = {}
 
@@ -67,8 +69,8 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = loss_of(model.train(), images, task)  # kept alive, so that addresses are not reused
     del loss
-    largest = _largest(model.eval(), images)
-    train = sum(saved.values()) + largest
+    largest = _largest(model.eval(), images[:1])
+    train = sum(saved.values()) / count + largest
     return {"weights": weights, "train": round(train * scale), "predict": round(2 * largest * scale)}
 
 

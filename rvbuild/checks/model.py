@@ -18,8 +18,8 @@ from rvbuild.learn.models.bands import least_bands
 from rvbuild.learn.models.earth import olmoearth
 from rvbuild.learn.models.expected import weights_of
 from rvbuild.learn.models.first_conv import adapt_bands
+from rvbuild.learn.models.pretrained.weights import fetch, require_reachable
 from rvbuild.learn.models.timm_networks import require_weights
-from rvbuild.learn.models.weights import fetch, require_reachable
 from rvbuild.progress import Progress
 from rvbuild.project.networks import TIMM, TORCHVISION
 from rvbuild.project.networks.olmoearth import PREFIX as OLMOEARTH

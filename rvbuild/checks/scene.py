@@ -155,8 +155,9 @@ class _SceneCheck:
             size_px = self.settings["chip"]["size_px"]
             height, width = image.grid.height, image.grid.width
             require_few(len(starts(height, size_px, size_px)) * len(starts(width, size_px, size_px)), size_px)
-            self.facts["cache"] = min(MAX_BYTES, THREADS * image.cache_bytes(size_px))
-            if (needed := image.cache_bytes(size_px)) > 4 * MAX_BYTES:
+            needed = image.cache_bytes(size_px, width)
+            self.facts["cache"] = min(MAX_BYTES, THREADS * needed)
+            if needed > 4 * MAX_BYTES:
                 self._problem(
                     Level.WARNING,
                     "image",
@@ -272,12 +273,10 @@ class _SceneCheck:
         boxes = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
         on = on_image(boxes, grid)
         if not shapes:
-            self._problem(
-                Level.WARNING,
-                "labels",
-                "no features",
-                f"{files[0]}: has no feature with an area, so nothing is labelled",
-            )
+            background = settings.get("background")
+            so = f"everything is labelled {background}" if background else "nothing is labelled"
+            text = f"{files[0]}: has no feature with an area, so {so}"
+            self._problem(Level.WARNING, "labels", "no features", text)
         elif not on.any():
             around = [boxes[:, 0].min(), boxes[:, 1].min(), boxes[:, 2].max(), boxes[:, 3].max()]
             readings = [

@@ -15,7 +15,7 @@ from rvbuild.learn import models
 from rvbuild.learn.device import place, select_device
 from rvbuild.learn.fold import fold_batchnorm
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info, require_named, write_info
-from rvbuild.learn.models.weights import load_state
+from rvbuild.learn.models.pretrained.weights import load_state
 from rvbuild.settings.train import TrainedSettings
 
 

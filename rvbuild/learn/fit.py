@@ -22,8 +22,8 @@ from rvbuild.learn.chips.loader import Batch, Loader, Request
 from rvbuild.learn.device import reproducible as reproducibly
 from rvbuild.learn.device import seed_cpu, select_device, upload
 from rvbuild.learn.functions import TARGET, FunctionObjective, Loss, Losses, Metrics
+from rvbuild.learn.models.pretrained.weights import load_state
 from rvbuild.learn.models.user import ENCODERS, find_encoder
-from rvbuild.learn.models.weights import load_state
 from rvbuild.learn.passes.base import Data
 from rvbuild.learn.passes.whole import Whole
 from rvbuild.learn.selection import Epoch

@@ -19,7 +19,7 @@ import torch
 import xxhash
 
 from rvbuild.files.durable import sync
-from rvbuild.learn.models.weights import State
+from rvbuild.learn.models.pretrained.weights import State
 from rvbuild.learn.selection import Epoch
 
 CHECKPOINT = "checkpoint.safetensors"

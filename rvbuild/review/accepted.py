@@ -94,6 +94,8 @@ def read_accepted(path: Path, newer: Mapping[str, Decision] = MappingProxyType({
         rows, drawn, crs = _of_geojson(path), {}, None
     else:
         raise UsageError(f"{path}: expected the suspects of a review with verdicts, .gpkg or .geojson")
+    if rows and not any("verdict" in row for row in rows):
+        raise DataError(f"{path}: has no column `verdict`, so it is no table of suspects; expected one of a review")
     accepted, wrong = [], []
     for row in rows:
         decision = newer.get(str(row.get("id")))

@@ -16,6 +16,7 @@ import xxhash
 from affine import Affine
 from numpy.typing import NDArray
 
+from rvbuild import tasks
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.vector.reading import label_tables, split
@@ -104,6 +105,12 @@ class CurrentLabels:
         """Return the areas of features or boxes whose bounds touch a window."""
         box = shapely.box(window.col, window.row, window.col_stop, window.row_stop)
         return [self.objects[place].shape for place in np.sort(self._tree.query(box))]
+
+    def as_read(self, outline: Any) -> Any:
+        """Return an outline as the task reads it: boxes are bounds, clipped to the image."""
+        if tasks.get(self.task).COUNTED != "boxes":
+            return outline
+        return shapely.intersection(shapely.box(*outline.bounds), shapely.box(0, 0, self.grid.width, self.grid.height))
 
     @cached_property
     def rasters(self) -> list[RasterPart]:

@@ -38,6 +38,26 @@ def area_of(rings: Rings) -> Any:
     return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
 
 
+def fitted(shape: Any, kind: str) -> Any:
+    """Return a geometry as one of the type that a layer holds, such as `MultiPolygon`; None if it is none of that type.
+
+    Parameters
+    ----------
+    shape
+        A polygon, multipolygon or point.
+    kind
+        The type, in any letter case; `Geometry`, `GeometryCollection` and `Unknown` hold every type.
+    """
+    kind, own = kind.upper(), shape.geom_type.upper()
+    if kind in ("GEOMETRY", "GEOMETRYCOLLECTION", "UNKNOWN", own):
+        return shape
+    if kind == f"MULTI{own}":
+        return (shapely.MultiPolygon if own == "POLYGON" else shapely.MultiPoint)([shape])
+    if own == f"MULTI{kind}" and shapely.get_num_geometries(shape) == 1:
+        return shapely.get_geometry(shape, 0)
+    return None
+
+
 def iou(first: Any, second: Any) -> float:
     """Return the intersection over union of two areas."""
     shared = float(shapely.intersection(first, second).area)

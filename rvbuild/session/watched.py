@@ -69,7 +69,7 @@ def inspect(
     trusted
         Whether the workspace's own rules may run; otherwise they only run if the user has trusted them before.
     """
-    files, folders, whole = {os.path.abspath(path) for path in project_paths(words)}, set[str](), True  # noqa: PTH100 - keeps symbolic links
+    files, folders, whole = set[str](), set[str](), True
     if not words:
         folders.add(os.path.abspath("projects"))  # noqa: PTH100
 
@@ -80,7 +80,9 @@ def inspect(
 
     at, projects = time.time_ns(), list[Project]()
     try:
-        projects = load_all(project_paths(words), overrides)
+        paths = project_paths(words)
+        files.update(os.path.abspath(path) for path in paths)  # noqa: PTH100 - keeps symbolic links
+        projects = load_all(paths, overrides)
         for path in (path for project in projects for path in project.reads if not is_url(path)):
             (folders if Path(path).is_dir() else files).add(path)
         with open_session(

@@ -37,7 +37,7 @@ from rvbuild.stages.engines.exported import load_exported
 from rvbuild.stages.names import ExportedEngine
 from rvbuild.stages.predictor import Predictor, load_predictor
 from rvbuild.stages.reduced import reduced
-from rvbuild.stages.threads.block_cache import block_cache
+from rvbuild.stages.threads.block_cache import block_cache, readers_of
 from rvbuild.stages.threads.read_ahead import read_ahead
 from rvbuild.stages.threads.write_behind import WriteBehind
 from rvbuild.stages.window_rows import WindowRows
@@ -194,8 +194,6 @@ def infer_image(
     with open_source() as source:
         _require_like_training(source, predictor.info, channels)
         grid, top = source.grid, 0
-        # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
-        threads = max(1, min(4, thread_count() // 2))
         rows = WindowRows.of(grid.width, task.placing(settings), predict["batch_size"])
         area: Area | None
         if strip is None:
@@ -213,6 +211,8 @@ def infer_image(
             assert task.STRIPS is not None  # otherwise rules cut nothing
             merger = task.STRIPS.merger(grid.crop(Window(top, 0, bottom - top, grid.width)), outputs, settings)
         tallest = max((window.height for window in windows), default=settings["chip_px"])
+        # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
+        threads = readers_of(source, tallest, max(1, min(4, thread_count() // 2)))
         cache = block_cache(source, tallest, readers=threads)
     progress.start("predict", len(windows), "windows")
     # Merging takes little beside the model, but it runs on one core while most of a model runs on all.

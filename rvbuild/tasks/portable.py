@@ -21,10 +21,13 @@ UNSURE = 255
 """In the classes of a self-test: two classes are nearly as probable, and either may win on another machine."""
 
 LARGEST_DIFFERENCE = 1e-3
-"""By how much a score may differ between torch and another engine."""
+"""By how much a score may differ between torch and another engine; more if torch itself is not that exact."""
 
 SCORES = "scores"
 """In a self-test of a model that is sure of nothing: scores that it must give, whatever its thresholds."""
+
+TOLERANCE = "tolerance"
+"""In such a self-test: by how much the scores may differ, if it is more than `LARGEST_DIFFERENCE`."""
 
 _MARGIN = 0.01
 

@@ -141,6 +141,13 @@ def test_resampled_labels_must_lie_on_the_image(tmp_path: Path) -> None:
     assert kinds(facts) == [("warning", "labels")] and "no label lies on the image" in facts["problems"][0][3]
 
 
+def test_labels_without_features_are_background_if_there_is_one(tmp_path: Path) -> None:
+    image, empty = write_image(tmp_path / "a.tif"), write_boxes(tmp_path / "a.geojson", [])
+    for background, text in (("ground", "everything is labelled ground"), (None, "nothing is labelled")):
+        facts = seen({"image": [image], "labels": [empty]}, {**VECTOR, "background": background})
+        assert [problem[3] for problem in facts["problems"]] == [f"{empty}: has no feature with an area, so {text}"]
+
+
 def test_a_header_that_promises_more_than_can_be_cut(tmp_path: Path) -> None:
     size = {"width": 1_000_000, "height": 1_000_000, "count": 1}
     blocks = {"tiled": True, "blockxsize": 4096, "blockysize": 4096, "sparse_ok": True, "bigtiff": "yes"}

@@ -166,6 +166,16 @@ def test_new_scenes_projects_and_companions(here: Space) -> None:
     assert waited(seen, again, writing("projects/q.toml", text)) == ["projects/q.toml"]
 
 
+def test_the_only_project_file_may_be_gone_while_it_is_saved(here: Space) -> None:
+    seen = look("chip")
+    text = here.project.read_text()
+    here.project.unlink()
+    without = look("chip", before=seen)
+    assert without.files.keys() == seen.files.keys()
+    back = writing("projects/p.toml", text)
+    assert waited(without, lambda: look("chip", before=without), back) == ["projects/p.toml"]
+
+
 def test_rules_of_the_workspace_are_asked_where_they_may_run(here: Space) -> None:
     Path("rules").mkdir()
     Path("rules/__init__.py").touch()

@@ -199,6 +199,6 @@ def test_a_build_that_can_never_be_placed_is_refused_at_once(tmp_path: Path) -> 
     wanting = artifact("torch", Demand(cores=1))
     cluster.require([wanting])
     assert told == ["warning: no worker can build x (needs compute and torch): it will wait for one that joins"]
-    cluster.is_fixed = True
+    cluster.fixed = 1
     with pytest.raises(StageError, match=r"no worker of tcp://127.0.0.1:1 can build\n  x \(needs compute and torch\)"):
         cluster.require([wanting])

@@ -44,7 +44,7 @@ class Memory(Layer):
             valid[:, *to] = (self.image[:, *of] != 99) & ~np.isnan(self.image[:, *of].astype(float))
         return image, valid
 
-    def cache_bytes(self, rows: int) -> int:
+    def cache_bytes(self, rows: int, cols: int) -> int:
         return 0
 
     def close(self) -> None:

@@ -57,11 +57,12 @@ def write_vector(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / name
         types = {str: "str", int: "int", float: "float", bool: "bool", date: "date"}
         schema = {
-            "geometry": features[0][0].geom_type,
+            "geometry": ("3D " if features[0][0].has_z else "") + features[0][0].geom_type,
             "properties": {key: types[type(value)] for key, value in features[0][1].items()},
         }
         with fiona.open(path, "w", driver=driver, schema=schema, crs_wkt=GRID.crs.to_wkt(), **options) as layer:
-            for (_, properties), shape in zip(features, on_map(*(shape for shape, _ in features)), strict=True):
+            for (own, properties), placed in zip(features, on_map(*(shape for shape, _ in features)), strict=True):
+                shape = shapely.force_3d(placed, 2.0) if own.has_z else placed
                 layer.write({"type": "Feature", "properties": properties, "geometry": shapely.geometry.mapping(shape)})
         return path
 

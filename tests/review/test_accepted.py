@@ -71,3 +71,6 @@ def test_other_files_are_refused(tmp_path, table):
         database.execute("create table x (a)")
     with pytest.raises(DataError, match="as a GeoPackage"):
         read_accepted(tmp_path / "y.gpkg")
+    (tmp_path / "labels.geojson").write_text('{"features": [{"properties": {"kind": "tree"}}]}')
+    with pytest.raises(DataError, match="no column `verdict`, so it is no table of suspects"):
+        read_accepted(tmp_path / "labels.geojson")

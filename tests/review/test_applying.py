@@ -164,6 +164,33 @@ def test_each_kind_of_verdict_in_each_format(case):
     assert path.read_bytes() == original
 
 
+@pytest.mark.parametrize("name", ["a.gpkg", "a.shp", "a.fgb"])
+def test_a_layer_of_multipolygons_stays_one(name, tmp_path, write_vector, write_raster):
+    image = write_raster("image.tif", np.zeros((40, 60), dtype=np.uint8))
+    features = [(shapely.MultiPolygon([shape]), values) for shape, values in FEATURES]
+    drivers = {"a.gpkg": "GPKG", "a.shp": "ESRI Shapefile", "a.fgb": "FlatGeobuf"}
+    write_vector(name, features, driver=drivers[name])
+    case = Case(tmp_path, image, [tmp_path / name], VECTOR)
+    drawn = case.verdict("outline", case.place(30, 30, 36, 36), shape=MOVED)
+    (copy,) = case.apply(drawn, case.verdict("missing", None, "tree", NEW))
+    assert ("car", (31, 31, 37, 38.5)) in case.labels([copy]) and ("tree", (40, 5, 44, 9)) in case.labels([copy])
+    with fiona.open(tmp_path / name) as before, fiona.open(copy) as after:
+        assert after.schema == before.schema
+        kinds = {record.geometry.type for record in after}
+    assert kinds <= {"MultiPolygon"} or name == "a.shp"  # which has one type for both
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.fgb", "a.shp", "a.geojson"])
+def test_what_a_file_cannot_hold_is_refused_by_its_name(name, tmp_path, write_vector, write_raster):
+    image = write_raster("image.tif", np.zeros((40, 60), dtype=np.uint8))
+    features = [(shapely.force_3d(shape, 2.0), values) for shape, values in FEATURES]
+    drivers = {"a.gpkg": "GPKG", "a.shp": "ESRI Shapefile", "a.fgb": "FlatGeobuf", "a.geojson": "GeoJSON"}
+    write_vector(name, features, driver=drivers[name])
+    case = Case(tmp_path, image, [tmp_path / name], VECTOR)
+    with pytest.raises(DataError, match=rf"^{name}: .*heights"):
+        case.apply(case.verdict("outline", case.place(30, 30, 36, 36), shape=MOVED))
+
+
 def surveyed(name):
     """Return trees and cars with values that are the same in all trees, in all features, or in none."""
     same = {"who": "ä", "year": 2019, "share": 0.1}

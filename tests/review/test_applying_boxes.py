@@ -95,10 +95,27 @@ def test_csv(tmp_path, write_raster):
     (copy,) = case.apply(
         case.verdict("class", 1, "car"), case.verdict("spurious", 0), case.verdict("missing", None, "tree", NEW)
     )
-    text = CSV.replace("1,2,3,4.50,tree,a.tif,x\r\n", "").replace('"tree",a.tif', "car,a.tif")
+    text = CSV.replace("1,2,3,4.50,tree,a.tif,x\r\n", "").replace('"tree",a.tif', '"car",a.tif')
     assert copy.read_bytes() == b"\xef\xbb\xbf" + (text + "\r\n40,5,44,9,tree,a.tif,\r\n").encode()
     (copy,) = case.apply(case.verdict("outline", 2, shape=MOVED))
     assert copy.read_bytes().endswith("31,31,37,38.5,car,a.tif,ä".encode())
+
+
+def test_csv_keeps_quotes_of_a_changed_row(tmp_path, write_raster):
+    text = 'image_path,who,xmin,ymin,xmax,ymax,label\n"a.tif","me, ""x""",1,2,3,"4.50",tree\n'
+    case = case_of(tmp_path, write_raster, "a.csv", text, "csv")
+    (copy,) = case.apply(case.verdict("class", 0, "car"))
+    assert copy.read_text() == text.replace("tree", "car")
+
+
+def test_what_is_done_already_is_not_done_again(tmp_path, write_raster):
+    """An outline has corners that a box does not have."""
+    outline, new = shapely.Point(30, 20).buffer(5), shapely.Point(1, 35).buffer(4)
+    case = case_of(tmp_path, write_raster, "a.csv", CSV, "csv")
+    verdicts = [case.verdict("outline", 0, shape=outline), case.verdict("missing", None, "tree", new)]
+    case.apply(*verdicts, in_place=True)
+    made = plan(verdicts, {"a": case.scene}, task=DETECTION, classes=CLASSES, null_id=NULL)
+    assert (len(made.already), made.files) == (2, {})
 
 
 def test_csv_without_labels(tmp_path, write_raster):
@@ -145,6 +162,12 @@ def test_voc(tmp_path, write_raster):
         ("car", (31, 31, 37, 38.5)),
         ("tree", (40, 5, 44, 9)),
     ]
+
+
+def test_voc_keeps_line_endings(tmp_path, write_raster):
+    case = case_of(tmp_path, write_raster, "a.xml", VOC.replace(b"\n", b"\r\n"), "voc")
+    (copy,) = case.apply(case.verdict("missing", None, "tree", NEW))
+    assert copy.read_bytes().endswith(b"</object>\r\n</annotation>\r\n")
 
 
 @pytest.mark.parametrize("kind", ["coco", "csv"])

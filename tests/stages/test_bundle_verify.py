@@ -63,6 +63,10 @@ def test_a_model_that_is_sure_of_nothing_is_tested_by_its_scores(
     path = rewrite(path, {**members, "selftest.safetensors": safetensors.numpy.save(tensors)})
     with pytest.raises(DataError, match=rf"with torch: 2 of {tensors['scores'].size} scores are not the expected ones"):
         verify_bundle(path, Silent())
+    tensors["tolerance"] = np.array([0.1])
+    path = rewrite(path, {**members, "selftest.safetensors": safetensors.numpy.save(tensors)})
+    with pytest.raises(DataError, match=rf"with torch: 1 of {tensors['scores'].size} scores are not the expected ones"):
+        verify_bundle(path, Silent())
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import torch
 
 from rvbuild.errors import DataError, ModelError
+from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.model_files import DESCRIPTION, read_info
 from rvbuild.progress import Silent
 from rvbuild.stages import export, infer, predictor
 from rvbuild.stages.augmented import Augmented
-from rvbuild.stages.engines import exported
+from rvbuild.stages.engines import exported, exporting
 from rvbuild.stages.engines.exported import ExportedNetwork, is_installed, load_exported
 from rvbuild.stages.names import EXPORTED_ENGINES
+from rvbuild.stages.network import Network
 from rvbuild.tasks import get
 from rvbuild.tasks.segmentation.merge import outputs_of
 from tests.stages.sample_scenes import empty, predict_settings, write_raster
@@ -196,6 +199,7 @@ def test_openvino_is_imported_without_what_reports_its_use(tmp_path: Path) -> No
 SIGNALLED = """
 import gc, signal, sys
 from pathlib import Path
+from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.model_files import read_info
 from rvbuild.stages.engines.exported import load_exported
 network, model, engine = sys.argv[1:]
@@ -276,3 +280,24 @@ def test_an_export_that_predicts_something_else_is_refused(
     )
     with pytest.raises(ModelError, match=message):
         run_export(outputs=empty(tmp_path / "third"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_an_engine_need_not_be_more_exact_than_torch(
+    task: str, bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = bundles[task]
+    model, info = load_model(files / "model.safetensors", files / DESCRIPTION, "cpu")
+    images = exporting.sample(info, {"bands": [], "dtype": "uint8"})
+    network = Network(model, info, "cpu")
+    export = exporting.export_network(model, info, tmp_path)
+    expected, path = get(task).PORTABLE.expected(network(images, None)), export.write(export.about)
+    with torch.inference_mode():
+        exact = export.network.double()(network.normalized(images, None).double()).numpy()
+    export.network.float()
+    monkeypatch.setattr(exporting, "LARGEST_DIFFERENCE", 1e-15)
+    monkeypatch.setattr(ExportedNetwork, "output", lambda *arguments: exact)
+    assert exporting.compared(network, export, path, images, expected, "onnxruntime") <= 1e-3
+    monkeypatch.setattr(ExportedNetwork, "output", lambda *arguments: exact + 1e-5)
+    with pytest.raises(ModelError, match="predicts something else in onnxruntime than in torch: 0 of"):
+        exporting.compared(network, export, path, images, expected, "onnxruntime")

@@ -99,6 +99,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "select": st.sampled_from(["last", "best"]),
     "sampling": st.just("balanced"),
     "checkpoints": st.just(True),
+    "model_args": st.just({"width": 4, "depth": 2, "ensemble": [0.5, 1.0]}),
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ SEGMENTATION: dict[str, dict[str, Any]] = {
     },
     "frozen": {"shards": 3, "freeze": 1, "encoder_lr": 0.5, "layer_decay": 0.8, "augment": ["mixup"], "batch_size": 6},
     "half": {"shards": 2, "schedule": "constant"},
+    "ensemble": {"shards": 2, "batch_size": 5, "model_args": {"width": 4, "depth": 2, "ensemble": [0.5, 1.0]}},
 }
 
 

@@ -1,4 +1,4 @@
-"""The connection to a cluster: `local:4` starts one here, `tcp://host:8786` is the address of a scheduler."""
+"""The connection to a cluster at the address of a scheduler, and what its workers must have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import rvbuild
-from rvbuild.engine.run.workers import apart
 from rvbuild.errors import StageError, UsageError
 
 VARIABLE = "RVBUILD_CLUSTER"
@@ -56,7 +55,7 @@ def workers_here(text: str) -> int:
 
 
 def connected(text: str, closing: contextlib.ExitStack) -> Any:
-    """Return a client of the cluster; `closing` ends the connection, and a cluster that was started here.
+    """Return a client of the scheduler at an address; `closing` ends the connection.
 
     Raises
     ------
@@ -64,14 +63,6 @@ def connected(text: str, closing: contextlib.ExitStack) -> Any:
         There is no scheduler at the address.
     """
     dask: Any = importlib.import_module("distributed")  # without types
-    quiet()
-    if count := workers_here(text):
-        with apart({}):
-            cluster = dask.LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address=":0", silence_logs=50, host="127.0.0.1"
-            )
-        closing.callback(_quietly, cluster.close, timeout=10)
-        text = cluster.scheduler_address
     try:
         if text.startswith(("tcp://", "tls://")):  # Dask tries again and again if nobody listens
             place = urllib.parse.urlsplit(text)
@@ -82,13 +73,13 @@ def connected(text: str, closing: contextlib.ExitStack) -> Any:
             f"{text}: no Dask scheduler answers there within {_TIMEOUT_S} s ({_last_line(error)}); {_EXPECTED}. Is it "
             "running, and can this machine reach it?"
         ) from None
-    closing.callback(_quietly, client.close, timeout=5)
+    closing.callback(_quietly, client)
     return client
 
 
-def _quietly(close: Callable[..., Any], timeout: float) -> None:
+def _quietly(client: Any) -> None:
     with contextlib.suppress(Exception):
-        close(timeout=timeout)
+        client.close(timeout=5)
 
 
 def _last_line(error: BaseException) -> str:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rvbuild.cores import THREADS_VARIABLE, Part, thread_count
-from rvbuild.engine.cluster import connect, running
+from rvbuild.cores import THREADS_VARIABLE, thread_count
+from rvbuild.engine.cluster import connect, local, running
 from rvbuild.engine.cluster.asking import asked
 from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.cluster.link import Link
@@ -100,8 +100,7 @@ class Cluster:
         self.link = Link(address, self._name, note, self._stopped, self._wake)
         self.offers = Offers(self.link.offers, self._name)
         self.board = running.Board(self._logs, self._name)
-        self.is_fixed = connect.workers_here(address) > 0
-        """Whether no other workers will join."""
+        self.fixed = connect.workers_here(address)
 
     def shares_no_files(self) -> bool:
         """Tell whether files go through the remote store; it connects to find out."""
@@ -125,7 +124,7 @@ class Cluster:
         """
         self._connect()
         lacking = self.offers.lacking(artifacts)
-        if lacking and self.is_fixed:
+        if lacking and self.fixed:
             raise StageError(f"no worker of {self._address} can build\n  " + "\n  ".join(lacking))
         for text in lacking:
             self._note(f"warning: no worker can build {text}: it will wait for one that joins")
@@ -152,7 +151,6 @@ class Cluster:
             if job.making is None:
                 return self._here.run(job, progress)
             self._exchange.require(job.making.contents, progress)
-            job = _alone(job, progress)
         if job.code is not None:  # variables that are in the key
             job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
         if job.demand.processes > 1:
@@ -161,7 +159,7 @@ class Cluster:
         task = Task(job, progress)
         while _is_lost(result := self._run(task)):
             if len(task.hosts) > RETRIES:
-                raise StageError(_lost_text(task))
+                raise StageError(task.lost_text())
         if isinstance(result, Failed):
             raise error_of(result)
         return result
@@ -209,13 +207,17 @@ class Cluster:
         from rvbuild.engine.cluster.outpost import Meeting
 
         link = self.link
-        link.client = connect.connected(self._address, self._closing)
+        connect.quiet()
+        address = self._address
+        if self.fixed:
+            address = local.started(self.fixed, self._logs, self._closing, self._note, self._stopped)
+        link.client = connect.connected(address, self._closing)
         link.wait_for_workers()
         connect.require_same_versions(link.client, link.ask)
         beacon = self._closing.enter_context(lit(self._name, self._folders))
         versions = connect.version_here()
         names = self._name, self._environment, self._logs, self._preload
-        session = Session(*names, beacon, self.is_fixed, versions, link.client.id)
+        session = Session(*names, beacon, self.fixed > 0, versions, link.client.id)
         refused, are_all = _registered(link, session)
         if are_all and self._exchange is not None:
             url = self._exchange.url
@@ -302,7 +304,7 @@ class Cluster:
         if task.is_refused or is_stuck:
             self.link.at_last("cancel", [future])
         if task.is_refused:
-            raise StageError(_lost_text(task))
+            raise StageError(task.lost_text())
         if is_stuck:
             return Lost()
         if self.link.is_over():
@@ -312,7 +314,7 @@ class Cluster:
         try:
             return asked(future.result, stopped=self.link.is_over, within_s=_RESULT_S)
         except KilledWorker:
-            raise StageError(_lost_text(task)) from None
+            raise StageError(task.lost_text()) from None
         except KeyError as error:  # a worker whose session has just ended
             if self._name not in str(error):
                 raise
@@ -360,15 +362,6 @@ class Cluster:
             receive(task.progress, kind, value)
 
 
-def _alone(job: Job, progress: Progress) -> Job:
-    """Return a job of one process: several need the checkpoints of the first, which are only on its machine."""
-    if job.demand.processes == 1:
-        return job
-    progress.note(f"1 process instead of {job.demand.processes}: the workers share no files")
-    environment = {**job.environment, **Part(0, 1, "localhost", 0).environment()}
-    return replace(job, demand=replace(job.demand, processes=1), environment=environment)
-
-
 def _registered(link: Link, session: Session) -> tuple[list[str], bool]:
     """Open a session on all workers; return why some of them cannot work, and whether that is so of all of them."""
     from rvbuild.engine.cluster.node import Node, report
@@ -389,11 +382,3 @@ def _is_lost(result: Any) -> bool:
     from rvbuild.engine.cluster.node import Lost
 
     return isinstance(result, Lost)
-
-
-def _lost_text(task: Task) -> str:
-    hosts = ", ".join(dict.fromkeys(task.hosts)) or "unknown hosts"
-    return (
-        f"its worker was lost {len(task.hosts)} times ({hosts}); were the workers killed (out of memory, end of their "
-        "time)? See the logs of the cluster"
-    )

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from rvbuild.engine.cluster.asking import asked
 from rvbuild.engine.run.workers import Interrupted
@@ -96,10 +96,10 @@ class Link:
         """Wait until at least one worker has joined."""
         noted = False
         while True:
-            scheduler = self.ask_scheduler(self.client.scheduler_info)
-            self._scheduler = scheduler["id"]
-            if scheduler["workers"]:
-                return
+            if (scheduler := self.ask_scheduler(self._identity)) is not None:
+                self._scheduler = scheduler["id"]
+                if scheduler["workers"]:
+                    return
             if not noted:
                 noted = True
                 self._note("the cluster has no worker yet: waiting for the first one …")
@@ -129,14 +129,28 @@ class Link:
         """Return what each accepted worker offers, by its address, as known since so many seconds at most."""
         with self._looking:
             at, offers = self._offers
-            if self.client is not None and time.monotonic() - at > since_s:
-                scheduler = self.ask_scheduler(self.client.scheduler_info)
+            is_old = self.client is not None and time.monotonic() - at > since_s
+            scheduler = self.ask_scheduler(self._identity) if is_old else None
+            if scheduler is not None:
                 if scheduler["id"] != self._scheduler:  # another one was started at the same address
                     raise self.down()
                 every = {address: worker["resources"] for address, worker in scheduler["workers"].items()}
                 offers = {address: offer for address, offer in every.items() if offer.get(self._name)}
                 self._offers = time.monotonic(), offers
         return offers
+
+    def _identity(self) -> dict[str, Any] | None:
+        """Return what the scheduler tells of itself and its workers; None if it cannot be reached now.
+
+        `Client.scheduler_info` returns no workers at times: what the client asks in the background replaces its answer.
+        """
+        client = self.client
+        if client.status not in ("running", "connecting") or client.scheduler is None:
+            return None
+        try:
+            return cast("dict[str, Any]", client.sync(client.scheduler.identity, n_workers=-1))
+        except OSError:
+            return None
 
     def has(self, key: str) -> bool:
         """Tell whether a worker has a task, as known since a few seconds at most."""

@@ -29,6 +29,14 @@ class Task:
     """Whether it was started once more than it may be: Dask counts the losses of each task that it is given."""
     done: threading.Event = field(default_factory=threading.Event)
 
+    def lost_text(self) -> str:
+        """Return that its worker was lost again and again, for messages."""
+        hosts = ", ".join(dict.fromkeys(self.hosts)) or "unknown hosts"
+        return (
+            f"its worker was lost {len(self.hosts)} times ({hosts}); were the workers killed (out of memory, end of "
+            "their time)? See the logs of the cluster"
+        )
+
 
 class Submits(Protocol):
     """Gives tasks to a cluster: its executor."""
@@ -36,8 +44,8 @@ class Submits(Protocol):
     link: Link
     offers: Offers
     board: Board
-    is_fixed: bool
-    """Whether no other workers will join."""
+    fixed: int
+    """How many workers there always are, but while one is started again; 0 if workers may join and leave."""
 
     def submit(self, task: Task, worker: str | None = None) -> Any:
         """Give a task to the cluster, or to one worker; return its future."""

@@ -33,6 +33,8 @@ _GRACE_S = 3.0
 """How long reports of other processes are awaited after the first failure: one that lost another is not the reason."""
 _RETURN_S = 10.0
 """How long workers are awaited that may still come, or come back, before fewer processes are started."""
+_RETURN_HERE_S = 120.0
+"""The same, if they are always started again."""
 _GATHER_S = 60.0
 """How long processes hold their slots while others wait for one, in which somebody else may wait for theirs."""
 
@@ -92,7 +94,8 @@ class Together:
 
     def _places(self) -> list[str]:
         """Return the worker of each process: of those that are idle now, the ones with most slots."""
-        until = time.monotonic() + (0 if self._cluster.is_fixed and not self._losses else _RETURN_S)
+        fixed = self._cluster.fixed
+        until = time.monotonic() + (_RETURN_HERE_S if fixed else _RETURN_S)
         while True:
             needs = self._cluster.offers.needs(self._single.resource, self._single.demand)
             slots = self._cluster.offers.slots(needs)
@@ -100,7 +103,7 @@ class Together:
                 if address in slots:
                     slots[address] = max(0, slots[address] - count)
             wanted = min(self._job.demand.processes, sum(slots.values()))
-            is_last = time.monotonic() >= until
+            is_last = time.monotonic() >= until or 0 < fixed <= len(self._cluster.offers.now(_LOOK_EVERY_S))
             if wanted and (is_last or wanted == self._job.demand.processes):
                 break
             if is_last and self._died and not wanted:

@@ -68,7 +68,7 @@ class ArrayImage(Layer):
             valid[:, *there] = self._valid[:, *here]
         return image, valid
 
-    def cache_bytes(self, rows: int) -> int:
+    def cache_bytes(self, rows: int, cols: int) -> int:
         """Return 0: GDAL decodes nothing."""
         return 0
 

@@ -102,8 +102,11 @@ class Layer(ABC):
         return False
 
     @abstractmethod
-    def cache_bytes(self, rows: int) -> int:
-        """Return the bytes of GDAL's decoded blocks that windows of `rows` rows touch, from left to right."""
+    def cache_bytes(self, rows: int, cols: int) -> int:
+        """Return the bytes of decoded blocks that GDAL should keep while windows of `rows` rows are read.
+
+        They are read row by row, from left to right over `cols` columns.
+        """
 
     @abstractmethod
     def close(self) -> None:

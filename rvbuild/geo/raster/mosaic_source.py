@@ -23,6 +23,13 @@ from rvbuild.geo.windows import Window
 MAX_OPEN_FILES = 32
 """Files of a mosaic that are open at one time."""
 
+KEEP_ROW_BYTES = 256 << 20
+"""Blocks of a wide scene that take more are not kept until the next row of windows, which decodes some of them again.
+That costs little if blocks are smaller than windows. Larger ones, such as strips, would be decoded again for each."""
+
+KEEP_WINDOWS = 4
+"""So many windows side by side find the blocks that they share."""
+
 MOSAIC_TOLERANCE_PX = 0.1
 """Tolerance of the alignment of a mosaic's files with the pixel grid of the first. World files round their numbers."""
 
@@ -59,24 +66,24 @@ class RasterSource(Layer):
 
     def read_raw(self, window: Window) -> tuple[Image, Mask]:
         """Read a window; see `Layer.read_raw`."""
-        tiles = self._touched(window)
-        if len(tiles) == 1 and window.intersection(tiles[0].window) == window:
-            image, valid = self._read_tile(tiles[0], window)
+        tile = self._tile_of(window)
+        if tile is not None:
+            image, valid = self._read_tile(tile, window)
             return image, np.ones(image.shape, dtype=bool) if valid is None else np.array(valid)
-        image, valid = self._compose(window, tiles)
+        image, valid = self._compose(window, self._touched(window))
         return image, np.ones(image.shape, dtype=bool) if valid is None else valid
 
     def read_data(self, window: Window) -> tuple[Image, Mask | None]:
         """Read a window; see `Layer.read_data`. Where the file alone says that all is valid, no mask is made."""
-        tiles = self._touched(window)
-        if len(tiles) == 1 and window.intersection(tiles[0].window) == window:
-            return without_nodata(*self._read_tile(tiles[0], window))
-        return without_nodata(*self._compose(window, tiles))
+        tile = self._tile_of(window)
+        if tile is not None:
+            return without_nodata(*self._read_tile(tile, window))
+        return without_nodata(*self._compose(window, self._touched(window)))
 
     def read_sample(self, window: Window, step: int) -> tuple[Image, Mask]:
         """Read a sample of a window; see `Layer.read_sample`. GDAL takes it from an overview, or of fewer rows."""
-        tiles = self._touched(window)
-        if step == 1 or len(tiles) != 1 or window.intersection(tiles[0].window) != window:
+        tile = self._tile_of(window)
+        if step == 1 or tile is None:
             return self.read_raw(window) if step == 1 else super().read_sample(window, step)
         rows, cols = sampled(window, step)
         image = np.zeros((self.count, len(rows), len(cols)), dtype=self.dtype)
@@ -86,7 +93,7 @@ class RasterSource(Layer):
             for col, col_stop in parts(window.col, window.col_stop, step):
                 part = Window(row, col, row_stop - row, col_stop - col)
                 shape = (-(-part.height // step), -(-part.width // step))
-                pixels, known = self._read_tile(tiles[0], part, shape)
+                pixels, known = self._read_tile(tile, part, shape)
                 top, left = (row - window.row) // step, (col - window.col) // step
                 there = (slice(None), slice(top, top + shape[0]), slice(left, left + shape[1]))
                 image[there] = pixels
@@ -100,23 +107,38 @@ class RasterSource(Layer):
         in_tiles = dataset.block_shapes[0][1] < dataset.width
         return in_tiles and (len(self._tiles) > 1 or not dataset.overviews(1))
 
-    def cache_bytes(self, rows: int) -> int:
-        """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
+    def cache_bytes(self, rows: int, cols: int) -> int:
+        """Return the bytes of decoded blocks; see `Layer.cache_bytes`. The first file is typical."""
         tile = self._tiles[0]
         dataset = self._dataset(tile.path)
+        block: tuple[int, int] = dataset.block_shapes[0]
+        block_rows, block_cols = block
         # GDAL decodes all bands of a block, chosen or not, if the file interleaves them by pixel.
-        pixel_bytes, block_rows = dataset.count * tile.bands.stored.itemsize, dataset.block_shapes[0][0]
-        return int((rows + 2 * block_rows) * self.grid.width * pixel_bytes)
+        col_bytes: int = (rows + 2 * block_rows) * dataset.count * tile.bands.stored.itemsize
+
+        def touched(cols: int) -> int:
+            return col_bytes * min(self.grid.width, cols + 2 * block_cols)
+
+        # Other formats may tell of blocks that are not those that they store: a VRT of a file in strips does.
+        small = dataset.driver == "GTiff" and max(block_rows, block_cols) <= rows
+        if small and touched(cols) > KEEP_ROW_BYTES:
+            return touched(KEEP_WINDOWS * rows)
+        return touched(cols)
 
     def close(self) -> None:
         """Close all files."""
         while self._open:
             self._open.popitem()[1].close()
 
+    def _tile_of(self, window: Window) -> _Tile | None:
+        """Return the file that a window lies in, if it shares pixels with no other one."""
+        if len(self._tiles) == 1:
+            return self._tiles[0] if window.inside(self.grid.height, self.grid.width) else None
+        tiles = self._touched(window)
+        return tiles[0] if len(tiles) == 1 and window.intersection(tiles[0].window) == window else None
+
     def _touched(self, window: Window) -> list[_Tile]:
         """Return the files that share pixels with a window, in order."""
-        if len(self._tiles) == 1 and window.inside(self.grid.height, self.grid.width):
-            return [*self._tiles]
         row, col, row_stop, col_stop = self._bounds
         touched = (row < window.row_stop) & (row_stop > window.row) & (col < window.col_stop) & (col_stop > window.col)
         return [self._tiles[index] for index in np.flatnonzero(touched)]

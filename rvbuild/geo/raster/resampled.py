@@ -101,9 +101,10 @@ class Resampled(Layer):
         """Return True: blocks are resampled as a whole; see `Layer.sample_reads_all`."""
         return True
 
-    def cache_bytes(self, rows: int) -> int:
+    def cache_bytes(self, rows: int, cols: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
-        return self._source.cache_bytes(round((rows + self._block_px) * self._ratio))
+        rows, cols = (round((px + self._block_px) * self._ratio) for px in (rows, cols))
+        return self._source.cache_bytes(rows, cols)
 
     def close(self) -> None:
         """Close all files."""

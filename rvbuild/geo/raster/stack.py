@@ -94,9 +94,9 @@ class _Stack(Layer):
         """Tell whether a coarse sample costs all pixels; see `Layer.sample_reads_all`."""
         return any(layer.sample_reads_all() for layer in self._layers)
 
-    def cache_bytes(self, rows: int) -> int:
+    def cache_bytes(self, rows: int, cols: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
-        return sum(layer.cache_bytes(rows) for layer in self._layers)
+        return sum(layer.cache_bytes(rows, cols) for layer in self._layers)
 
     def close(self) -> None:
         """Close all files."""

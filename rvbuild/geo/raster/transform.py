@@ -120,9 +120,9 @@ class Transformed(Layer):
         """Tell whether a coarse sample costs all pixels; see `Layer.sample_reads_all`."""
         return self._source.sample_reads_all()
 
-    def cache_bytes(self, rows: int) -> int:
+    def cache_bytes(self, rows: int, cols: int) -> int:
         """Return the bytes of decoded blocks; see `Layer.cache_bytes`."""
-        return self._source.cache_bytes(rows)
+        return self._source.cache_bytes(rows, cols)
 
     def close(self) -> None:
         """Close all files."""

@@ -42,6 +42,12 @@ def write_layer(
         collection.writerecords(records)
 
 
+def geometry_type(path: Path) -> str:
+    """Return the type of geometries of the only layer of a file, such as `MultiPolygon`, `3D Polygon` or `Unknown`."""
+    with fiona.open(path) as source:
+        return str(source.schema["geometry"])
+
+
 def rewrite_layer(
     path: Path,
     change: Mapping[int, tuple[Mapping[str, object], object | None] | None],

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.windows import bands
+from rvbuild.geo.write.junctions import Outlines, junctions
 from rvbuild.geo.write.rasters import IdRasterWriter
 
 Geometries = NDArray[np.object_]
@@ -81,7 +82,7 @@ class Regions:
         denoise_px
             Patches of fewer than denoise_px x denoise_px pixels, of any class, go to their largest neighbour.
         simplify_px
-            Tolerance: borders that regions share are simplified alike. Unless it is 0, the borders of all regions of
+            Tolerance: borders that regions share are simplified alike. Unless it is 0, the corners of all regions of
             the raster are in memory at the same time.
         """
         path = self._without_patches(denoise_px)
@@ -92,8 +93,8 @@ class Regions:
         if key not in self._simplified:
             self._simplified[key] = self._simplify(path, simplify_px)
         geometries, ids = self._simplified[key]
-        of_class: Geometries = geometries[ids == class_id]
-        yield of_class
+        of_class = geometries[ids == class_id]
+        yield from (of_class[start : start + BATCH] for start in range(0, len(of_class), BATCH))
 
     def _regions(self, path: Path, class_id: int | None = None) -> Iterator[tuple[Geometries, NDArray[np.int64]]]:
         """Yield polygons (N,) and their ids (N,), of a class or of all."""
@@ -119,15 +120,14 @@ class Regions:
 
     def _simplify(self, path: Path, tolerance_px: float) -> _Simplified:
         """Return the simplified regions of all classes."""
-        parts, ids = [], [np.empty(0, dtype=np.int64)]
+        with open_dataset(path) as dataset:
+            # Where two regions meet along the straight side of a third, the third has no vertex yet, and polygons
+            # share only those edges whose vertices are the same.
+            outlines, ids = Outlines(junctions(dataset, self._nodata), dataset.width), [np.empty(0, dtype=np.int64)]
         for geometries, of_class in self._regions(path):
-            # A vertex at every pixel corner: where two regions meet along the straight side of a third, the third has
-            # none yet, and polygons share only those edges whose vertices are the same.
-            parts.append(shapely.transform(shapely.segmentize(geometries, 1.0), np.rint))
+            outlines.add(geometries)
             ids.append(of_class)
-        if not parts:
-            return _Simplified(np.empty(0, dtype=object), ids[0])
-        simple: Geometries = shapely.coverage_simplify(np.concatenate(parts), tolerance_px)
+        simple: Geometries = shapely.coverage_simplify(outlines.polygons(), tolerance_px)
         kept = ~shapely.is_empty(simple)
         return _Simplified(simple[kept], np.concatenate(ids)[kept])
 

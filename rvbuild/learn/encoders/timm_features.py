@@ -12,7 +12,7 @@ import torch
 
 from rvbuild.errors import ModelError, nearest
 from rvbuild.learn.encoders.network import MAX_STRIDE_PX, PROBE_PX
-from rvbuild.learn.models.weights import DRAFTED, read_weights
+from rvbuild.learn.models.pretrained.weights import DRAFTED, read_weights
 from rvbuild.project.networks import EXTRA
 
 

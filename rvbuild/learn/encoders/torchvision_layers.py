@@ -12,7 +12,7 @@ from torch import nn
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.encoders.network import MAX_STRIDE_PX, PROBE_PX
-from rvbuild.learn.models.weights import DRAFTED, State, fetch, load_state, read_weights
+from rvbuild.learn.models.pretrained.weights import DRAFTED, State, fetch, load_state, read_weights
 
 
 class TorchvisionLayers:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rvbuild.learn.models.arguments import check_names, whole_number
-from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.models.pretrained.weights import load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, all_but
 from rvbuild.settings.train import Arguments
 

@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import split_encoder
+from rvbuild.learn.models.pretrained.weights import load_local, read_weights
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
-from rvbuild.learn.models.weights import load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.networks import EXTRA
 from rvbuild.project.tasks.segmentation import DECODERS

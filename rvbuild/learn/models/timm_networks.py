@@ -14,9 +14,9 @@ from torch import nn
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.bands import Bands, bands_in, taken
 from rvbuild.learn.models.first_conv import first_conv
-from rvbuild.learn.models.hub import WEIGHTS, is_here, not_downloaded, require_reachable
-from rvbuild.learn.models.matching import match
-from rvbuild.learn.models.weights import State, load_state, read_weights
+from rvbuild.learn.models.pretrained.hub import WEIGHTS, is_here, not_downloaded, require_reachable
+from rvbuild.learn.models.pretrained.matching import match
+from rvbuild.learn.models.pretrained.weights import State, load_state, read_weights
 from rvbuild.project.networks import EXTRA, TIMM
 from rvbuild.project.networks.timm import find, with_weights
 

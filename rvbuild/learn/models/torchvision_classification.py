@@ -19,8 +19,8 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.bands import bands_in
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
-from rvbuild.learn.models.matching import match
-from rvbuild.learn.models.weights import State, fetch, load_local, load_state, read_weights
+from rvbuild.learn.models.pretrained.matching import match
+from rvbuild.learn.models.pretrained.weights import State, fetch, load_local, load_state, read_weights
 from rvbuild.learn.steps.encoder import Encoder, all_but
 from rvbuild.project.tasks.classification import TORCHVISION
 from rvbuild.settings.train import Arguments

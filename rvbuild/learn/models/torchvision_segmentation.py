@@ -12,7 +12,7 @@ from torchvision.models import MobileNet_V3_Large_Weights, ResNet50_Weights, Res
 
 from rvbuild.learn.models.arguments import check_names
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
-from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.learn.models.pretrained.weights import State, fetch, load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.settings.train import Arguments
 

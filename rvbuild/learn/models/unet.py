@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.models.arguments import check_names, whole_number
-from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.models.pretrained.weights import load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.settings.train import Arguments
 

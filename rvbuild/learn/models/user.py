@@ -9,7 +9,7 @@ from torch import nn
 
 from rvbuild.errors import ModelError, RvbuildError
 from rvbuild.language.user_code import load_object
-from rvbuild.learn.models.weights import load_local, read_weights
+from rvbuild.learn.models.pretrained.weights import load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.settings.train import Arguments
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,10 +25,13 @@ class Encoder:
         Its parts, which hold no part of the head.
     own
         Parameters of modules that hold the head, too, such as the class token of a transformer.
+    beside
+        Encoders of other networks of an ensemble, whose layers are as far from the image.
     """
 
     modules: tuple[nn.Module, ...]
     own: tuple[nn.Parameter, ...] = ()
+    beside: tuple[Encoder, ...] = ()
 
     def parameters(self) -> list[nn.Parameter]:
         """Return all its parameters, each once."""
@@ -35,7 +39,8 @@ class Encoder:
 
     def batchnorms(self) -> list[_BatchNorm]:
         """Return its batch normalisations that keep running statistics."""
-        return [layer for module in self.modules for layer in tracked_layers(module)]
+        own = [layer for module in self.modules for layer in tracked_layers(module)]
+        return [*own, *(layer for other in self.beside for layer in other.batchnorms())]
 
     def layers(self) -> list[list[nn.Parameter]]:
         """Return its parameters by layer, from the image to the head, each once.
@@ -55,7 +60,14 @@ class Encoder:
             own = {id(parameter): parameter for parameter in layer if id(parameter) not in known}
             unique.append(list(own.values()))
             known.update(own)
-        return [layer for layer in unique if layer]
+        every = [[layer for layer in unique if layer], *(other.layers() for other in self.beside)]
+        return [[*itertools.chain(*layers)] for layers in itertools.zip_longest(*every, fillvalue=[])]
+
+
+def side_by_side(encoders: Sequence[Encoder]) -> Encoder:
+    """Return the encoders of the networks of an ensemble as one, with the layers of each."""
+    first, *others = encoders
+    return Encoder(first.modules, first.own, (*first.beside, *others))
 
 
 def of_module(module: nn.Module) -> Encoder:

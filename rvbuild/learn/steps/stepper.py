@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from rvbuild.learn.models.weights import State
+from rvbuild.learn.models.pretrained.weights import State
 from rvbuild.learn.steps.average import Average
 from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.learn.steps.optim import learning_rate, make_optimizer, parameter_groups

@@ -10,3 +10,6 @@ RANDOM = "random"
 
 EXTRA = "rvbuild[timm]"
 """The extra that brings timm and segmentation-models-pytorch."""
+
+SIZES, SCALES = (2, 16), (0.1, 4.0)
+"""How many networks an ensemble may have, and their scales."""

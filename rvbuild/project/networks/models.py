@@ -47,11 +47,13 @@ def check_names(model: str, encoder: str | None, args: Mapping[str, object], tas
     task
         The project's.
     """
+    for key in ("encoder", "ensemble"):
+        if key in args:
+            yield Finding(("model_args", key), f"is a key of its own: set train.{key}")
+    args = {key: value for key, value in args.items() if key not in ("encoder", "ensemble")}
     if encoder is not None:
         yield from _check_encoded(model, encoder, args, task)
         return
-    if "encoder" in args:
-        yield Finding(("model_args", "encoder"), "is a key of its own: set train.encoder")
     if model.startswith(TIMM):
         yield from _check_timm(model, args, task)
     elif model in NEED_ENCODER and model in DECODERS[task]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, Strict, Tag
 
-from rvbuild.project.networks import TIMM, models
+from rvbuild.project.networks import SCALES, TIMM, models
 from rvbuild.project.networks.bands import bands_settings, check_bands
 from rvbuild.project.networks.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
 from rvbuild.project.networks.timm import with_weights
@@ -17,6 +17,7 @@ from rvbuild.project.tables.own_chips import ChipsTable
 from rvbuild.project.tables.references import Reference, names_schema
 from rvbuild.project.tables.training.augment import Augmentation, augment_settings, check_augment
 from rvbuild.project.tables.training.encoder import check_encoder
+from rvbuild.project.tables.training.ensemble import check_ensemble
 from rvbuild.project.tables.training.loss import Loss, check_loss, loss_settings
 from rvbuild.project.tables.training.schedule import Steps, check_schedule
 from rvbuild.project.tables.training.selection import Selection
@@ -50,6 +51,8 @@ Pretrained: TypeAlias = Annotated[
 ]
 
 
+Scales: TypeAlias = Annotated[tuple[Annotated[float, Field(ge=SCALES[0], le=SCALES[1])], ...], Strict(False)]
+
 _WITH_ENCODER = "; ".join(f"{', '.join(names)} ({task})" for task, names in DECODERS.items() if names)
 
 WITH_BACKEND = ("backend", "backend_args", "chips", "max_chips", "validation")
@@ -60,7 +63,7 @@ class TrainTable(Table):
     """The model and how it is trained."""
 
     # Chips are an input; the others are among model_args.
-    not_settings = ("chips", "validation", "encoder", "bands", "weights_bands")
+    not_settings = ("chips", "validation", "encoder", "ensemble", "bands", "weights_bands")
     omitted_defaults = (
         "max_chips",
         "sampling",
@@ -111,6 +114,12 @@ class TrainTable(Table):
     )
     model_args: dict[str, Any] = Field(
         default_factory=dict, description="Arguments of the model, for example { width = 16, depth = 4 } for unet."
+    )
+    ensemble: Scales | None = Field(
+        None,
+        description="Several networks in one, whose scores are averaged: the scale of the pixels of each, such as "
+        "[0.5, 0.5, 1.0], where 0.5 means pixels of twice the side. Each learns from chips of its own in each batch. "
+        "For semantic_segmentation and chip_classification. Default: one network.",
     )
     backend: Reference | None = Field(
         None,
@@ -320,6 +329,7 @@ class TrainTable(Table):
         if findings := list(models.check_names(model, self.encoder, self.model_args, context.task)):
             yield from findings
             return
+        yield from check_ensemble(self.ensemble, model, context.task, self.batch_size, self.shards)
         known_of = models.has_pretrained(model, self.encoder)
         start = known_of if self.pretrained is None else self.pretrained
         yield from check_bands(self.bands, self.weights_bands, model, self.encoder, start)
@@ -368,6 +378,8 @@ class TrainTable(Table):
             settings["model_args"] = {**settings["model_args"], "encoder": encoder}
         elif settings["model"].startswith(TIMM) and settings["pretrained"] is True:
             settings["model"] = with_weights(settings["model"])
+        if self.ensemble is not None:
+            settings["model_args"] = {**settings["model_args"], "ensemble": list(self.ensemble)}
         if named := bands_settings(self.bands, self.weights_bands):
             settings["model_args"] = {**settings["model_args"], **named}
         settings["loss_args"] = loss_settings(self.loss, self.loss_args)

@@ -122,7 +122,7 @@ class Planner:
             return rings is not None and any(
                 self.scene.label_names[label.source.file] == accepted.file
                 and own[label.class_id] == wanted
-                and iou(label.shape, area_of(rings)) > _CLOSE_IOU
+                and iou(label.shape, self.current.as_read(area_of(rings))) > _CLOSE_IOU
                 for label in self.current.objects
             )
         return any(own[label.class_id] == accepted.proposed_class for label in there)
@@ -162,7 +162,7 @@ class Planner:
             raise DataError("has no outline to draw; keep the column `proposed_px`")
         area, own = area_of(rings), names(self.current.classes)
         for label in self.current.objects:
-            if own[label.class_id] == class_name and iou(label.shape, area) > _SAME_IOU:
+            if own[label.class_id] == class_name and iou(label.shape, self.current.as_read(area)) > _SAME_IOU:
                 self.made.already.append(str(accepted))
                 return
         where = self._add_to_some_file(class_name, area)

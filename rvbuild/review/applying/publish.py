@@ -55,7 +55,10 @@ def stage(made: Plan, folder: Path, classes: Classes, null_id: int) -> dict[Path
     for number, path in enumerate(dict.fromkeys(path for path, _ in made.files)):
         copies[path] = copy(path, folder / str(number))
     for (path, _), edits in made.files.items():
-        apply_edits(copies[path], edits, classes, null_id)
+        try:
+            apply_edits(copies[path], edits, classes, null_id)
+        except DataError as error:  # names the copy
+            raise DataError(str(error).replace(str(copies[path]), edits.name)) from error
     for (path, _), edits in made.files.items():
         verify_file(path, copies[path], edits)
     for changes in made.scenes:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import shapely
 
-from rvbuild import tasks
 from rvbuild.errors import DataError
 from rvbuild.geo.classes import names
 from rvbuild.geo.vector.box_files import read_box_file
@@ -172,21 +171,12 @@ def _verify_objects(changes: SceneChanges, new: CurrentLabels, wanted: Mapping[K
         )
     others = [label for label in new.objects if (found - expected)[new.object_digest(label)] > 0]
     for class_name, outline in drawn:
-        area = _as_read(old, outline)
+        area = old.as_read(outline)
         if not any(_is(label.shape, area) and names(new.classes)[label.class_id] == class_name for label in others):
             raise DataError(
                 f"{scene.label_names[0]}: the new outline of a {class_name} in scene {scene.id} would not be read as "
                 "it should be; draw it by hand"
             )
-
-
-def _as_read(current: CurrentLabels, outline: Any) -> Any:
-    """Return an outline as the task reads it: boxes are bounds, clipped to the image."""
-    if tasks.get(current.task).COUNTED != "boxes":
-        return outline
-    return shapely.intersection(
-        shapely.box(*outline.bounds), shapely.box(0, 0, current.grid.width, current.grid.height)
-    )
 
 
 def _is(shape: Any, area: Any) -> bool:

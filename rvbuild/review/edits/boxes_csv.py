@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
 from rvbuild.review.edits.edit import Edit
+
+_FIELD = re.compile(r'(?:^|(?<=,))(?:"(?:[^"]|"")*"[^,]*|[^,]*)')
+"""A field of a record, as `csv` reads it."""
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -47,12 +51,13 @@ def edit_csv(path: Path, edits: Sequence[Edit]) -> None:
         if edit.action == "remove":
             lines[place] = ""
         else:
-            fields = _fields(rows[edit.number])
-            fields += [""] * (len(header) - len(fields))
-            for name, value in _values(edit).items():
-                fields[header.index(name)] = value
             line = rows[edit.number]
-            lines[place] = _line(fields, line[len(line.rstrip("\r\n")) :])
+            texts = _texts(line)
+            texts += [""] * (len(header) - len(texts))
+            for name, value in _values(edit).items():
+                column = header.index(name)
+                texts[column] = _text(value, quoted=texts[column].startswith('"'))
+            lines[place] = ",".join(texts) + line[len(line.rstrip("\r\n")) :]
     path.write_bytes((mark + "".join(lines)).encode())
 
 
@@ -76,6 +81,17 @@ def _records(text: str) -> list[str]:
 
 def _fields(line: str) -> list[str]:
     return next(csv.reader(io.StringIO(line, newline="")), [])
+
+
+def _texts(line: str) -> list[str]:
+    """Return the fields of a record as they are written, with their quotes."""
+    texts, fields = _FIELD.findall(line.rstrip("\r\n")), _fields(line)
+    same = [next(iter(_fields(text)), "") for text in texts] == fields
+    return texts if same else [_text(field, quoted=False) for field in fields]
+
+
+def _text(value: str, *, quoted: bool) -> str:
+    return _line([value], "") if not quoted else '"' + value.replace('"', '""') + '"'
 
 
 def _line(fields: Sequence[str], ending: str) -> str:

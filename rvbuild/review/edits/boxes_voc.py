@@ -29,10 +29,11 @@ def edit_voc(path: Path, edits: Sequence[Edit]) -> None:
     try:
         parse(data)  # without a document type, whose entities could be anything
         objects, end, encoding = _spans(data)
+        ending = "\r\n" if b"\r\n" in data else "\n"
         replacements: list[tuple[Span, bytes]] = []
         for edit in edits:
             if edit.action == "add":
-                replacements.append(((end, end), _object(edit).encode(encoding, "xmlcharrefreplace")))
+                replacements.append(((end, end), _object(edit, ending).encode(encoding, "xmlcharrefreplace")))
                 continue
             assert edit.number is not None
             spans = objects[edit.number]
@@ -100,8 +101,8 @@ def _texts(edit: Edit) -> dict[str, str]:
     return texts
 
 
-def _object(edit: Edit) -> str:
+def _object(edit: Edit, ending: str) -> str:
     texts = _texts(edit)
     name = f"<name>{escape(texts['name'])}</name>" if "name" in texts else ""
     box = "".join(f"<{side}>{texts[side]}</{side}>" for side in _SIDES)
-    return f"  <object>{name}<bndbox>{box}</bndbox></object>\n"
+    return f"  <object>{name}<bndbox>{box}</bndbox></object>{ending}"

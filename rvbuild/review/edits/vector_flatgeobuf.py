@@ -5,14 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
 
 from rvbuild.errors import DataError
 from rvbuild.geo.vector.files import read_features
-from rvbuild.geo.write.layer import rewrite_layer
+from rvbuild.geo.write.layer import geometry_type, rewrite_layer
 from rvbuild.review.edits.edit import Edit
+from rvbuild.review.shapes import fitted
 
 
 def edit_flatgeobuf(path: Path, edits: Sequence[Edit]) -> None:
@@ -27,14 +29,15 @@ def edit_flatgeobuf(path: Path, edits: Sequence[Edit]) -> None:
         The file cannot be written.
     """
     before = read_features(path)
+    shapes = _fitting(path, edits)
     change = {
-        edit.number: None if edit.action == "remove" else (edit.values, edit.shape)
-        for edit in edits
+        edit.number: None if edit.action == "remove" else (edit.values, shape)
+        for edit, shape in zip(edits, shapes, strict=True)
         if edit.number is not None
     }
     added = [
-        (edit.values, edit.shape, {} if edit.shared is None else dict.fromkeys(edit.shared.names, edit.shared.number))
-        for edit in edits
+        (edit.values, shape, {} if edit.shared is None else dict.fromkeys(edit.shared.names, edit.shared.number))
+        for edit, shape in zip(edits, shapes, strict=True)
         if edit.action == "add"
     ]
     kept = [
@@ -54,3 +57,24 @@ def edit_flatgeobuf(path: Path, edits: Sequence[Edit]) -> None:
         raise DataError(f"{path}: cannot be written as FlatGeobuf: {error}") from error
     finally:
         original.unlink(missing_ok=True)
+
+
+def _fitting(path: Path, edits: Sequence[Edit]) -> list[Any]:
+    """Return the new geometry of each edit as the type of geometries of the file; None where it keeps its own.
+
+    Raises
+    ------
+    DataError
+        The file cannot hold one.
+    """
+    kind = geometry_type(path)
+    shapes: list[Any] = []
+    for edit in edits:
+        shapes.append(None if edit.shape is None else fitted(edit.shape, kind))
+        if edit.shape is not None and shapes[-1] is None:
+            why = ", with heights" if kind.startswith("3D ") else ""
+            raise DataError(
+                f"{path}: holds geometries of the type {kind}{why}, not {edit.shape.geom_type}. Draw the outline there "
+                "by hand, or reject the verdict"
+            )
+    return shapes

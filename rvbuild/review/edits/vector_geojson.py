@@ -22,7 +22,7 @@ def edit_geojson(path: Path, edits: Sequence[Edit]) -> None:
     Raises
     ------
     DataError
-        The file is no FeatureCollection in UTF-8.
+        The file is no FeatureCollection in UTF-8, or an outline would lose its heights.
     """
     data = path.read_bytes()
     try:
@@ -40,7 +40,7 @@ def edit_geojson(path: Path, edits: Sequence[Edit]) -> None:
                 removed.add(edit.number)
             else:
                 assert edit.number is not None
-                replacements += _change(text, features[edit.number], edit)
+                replacements += _change(path, text, features[edit.number], edit)
         replacements += json_text.without(features, removed)
         if added:
             replacements.append(json_text.appended(text, array, features, removed, added))
@@ -52,7 +52,7 @@ def edit_geojson(path: Path, edits: Sequence[Edit]) -> None:
     path.write_bytes(written.encode())
 
 
-def _change(text: str, feature: Span, edit: Edit) -> list[Replacement]:
+def _change(path: Path, text: str, feature: Span, edit: Edit) -> list[Replacement]:
     members = json_text.members_of(text, feature)
     changes = []
     if edit.values:
@@ -72,11 +72,23 @@ def _change(text: str, feature: Span, edit: Edit) -> list[Replacement]:
                 changes.append(json_text.set_member(text, properties, name, value))
     if edit.shape is not None:
         span = members["geometry"]
-        kind = (json.loads(text[span.start : span.stop]) or {}).get("type")
-        changes.append(Replacement(span, json_text.dumped(_geometry(edit.shape, kind))))
+        geometry = json.loads(text[span.start : span.stop]) or {}
+        if _has_heights(geometry.get("coordinates")):
+            raise DataError(
+                f"{path}: the geometry of feature {edit.number} (from 0) has heights, which an outline of a review "
+                "does not have. Draw it there by hand, or reject the verdict"
+            )
+        changes.append(Replacement(span, json_text.dumped(_geometry(edit.shape, geometry.get("type")))))
         if "bbox" in members:
             changes.append(Replacement(members["bbox"], json_text.dumped(list(edit.shape.bounds))))
     return changes
+
+
+def _has_heights(coordinates: Any) -> bool:
+    """Tell whether the first position of a geometry has more than two numbers."""
+    while isinstance(coordinates, list) and coordinates and isinstance(coordinates[0], list):
+        coordinates = coordinates[0]
+    return isinstance(coordinates, list) and len(coordinates) > 2
 
 
 def _geometry(shape: Any, kind: str | None) -> Any:

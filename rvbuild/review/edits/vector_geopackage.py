@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import shapely
-
 from rvbuild.errors import DataError
 from rvbuild.review import geopackage
 from rvbuild.review.edits.edit import Edit
+from rvbuild.review.shapes import fitted
 
 
 def edit_geopackage(path: Path, layer: str | None, edits: Sequence[Edit]) -> None:
@@ -65,12 +64,9 @@ def _fitting(path: Path, table: geopackage.FeatureTable, shape: Any) -> Any:
             f"{path}: the layer {table.name!r} has heights or measures, which an outline of a review does not have. "
             "Draw it there by hand, or reject the verdict"
         )
-    kind, own = table.type, shape.geom_type.upper()
-    if kind in ("GEOMETRY", "GEOMETRYCOLLECTION", own):
-        return shape
-    if kind == f"MULTI{own}":
-        multi = shapely.MultiPolygon if own == "POLYGON" else shapely.MultiPoint
-        return multi([shape])
-    if own == f"MULTI{kind}" and shapely.get_num_geometries(shape) == 1:
-        return shapely.get_geometry(shape, 0)
-    raise DataError(f"{path}: the layer {table.name!r} holds {kind}, not {own}; the outline cannot be written to it")
+    if (fit := fitted(shape, table.type)) is None:
+        own = shape.geom_type.upper()
+        raise DataError(
+            f"{path}: the layer {table.name!r} holds {table.type}, not {own}; the outline cannot be written to it"
+        )
+    return fit

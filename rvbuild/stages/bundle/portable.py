@@ -20,7 +20,7 @@ from rvbuild.stages.bundle.qgis import metadata_of
 from rvbuild.stages.bundle.settings import BundleStageSettings
 from rvbuild.stages.engines.exporting import compared, export_network, sample, told_of
 from rvbuild.stages.network import Network
-from rvbuild.tasks.portable import SCORES
+from rvbuild.tasks.portable import LARGEST_DIFFERENCE, SCORES, TOLERANCE
 from rvbuild.tasks.portable import Portable as PortableTask
 
 
@@ -74,13 +74,13 @@ def portable(
             predictions = network(images, None)
             expected = task.PORTABLE.expected(predictions)
             difference = compared(network, export, export.write(export.about), images, expected, "onnxruntime")
-            selftest = _selftest(network, images, predictions)
+            selftest = _selftest(network, images, predictions, difference)
     onnx = export.write({**export.about, "largest_difference": difference}, metadata_of(info, settings))
     parameters = sum(weight.numel() for weight in model.parameters())
     return Portable(info, parameters, onnx, export.weights, selftest, difference)
 
 
-def _selftest(network: Network, images: np.ndarray, predictions: Any) -> bytes:
+def _selftest(network: Network, images: np.ndarray, predictions: Any, difference: float) -> bytes:
     """Return the self-test as safetensors: the first images, and what a prediction must give for them."""
     task: PortableTask = tasks.get(network.info.task).PORTABLE
     images, predictions = images[: task.tested], predictions[: task.tested]
@@ -88,5 +88,7 @@ def _selftest(network: Network, images: np.ndarray, predictions: Any) -> bytes:
     tensors = {"images": images, **{f"expected.{name}": value for name, value in expected.items()}}
     if not task.misses(predictions, expected)[1]:
         tensors[SCORES] = np.ascontiguousarray(task.scores(network.output(images, None), len(network.info.outputs)))
+        if difference > LARGEST_DIFFERENCE:
+            tensors[TOLERANCE] = np.array([difference])
     content: bytes = safetensors.numpy.save(tensors)
     return content

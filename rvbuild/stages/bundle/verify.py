@@ -16,10 +16,11 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.model_files import DESCRIPTION, ONNX, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle.predict import open_bundle
-from rvbuild.stages.engines.exported import is_installed, misfit
+from rvbuild.stages.engines.exported import is_installed
+from rvbuild.stages.engines.fits import misfit
 from rvbuild.stages.names import EXPORTED_ENGINES, Engine
 from rvbuild.stages.predictor import Predictor, WithOutput, has_torch, load_predictor
-from rvbuild.tasks.portable import LARGEST_DIFFERENCE, SCORES
+from rvbuild.tasks.portable import LARGEST_DIFFERENCE, SCORES, TOLERANCE
 
 SELFTEST = "selftest.safetensors"
 
@@ -94,7 +95,7 @@ def _engines(into: Path, info: ModelInfo, allow_code: bool) -> tuple[list[Engine
             left_out.append(f"{engine} is left out: there is no {ONNX}")
         elif not is_installed(engine):
             left_out.append(f"{engine} is left out: it is not installed")
-        elif reason := misfit(engine, info):
+        elif reason := misfit(engine, info.dtype):
             left_out.append(f"{engine} is left out: {reason}")
         else:
             engines.append(engine)
@@ -109,6 +110,8 @@ class _Test(NamedTuple):
     """What the task expects of the predictions."""
     scores: np.ndarray | None
     """Scores of the output, of a model that is sure of nothing."""
+    tolerance: float
+    """By how much these may differ."""
 
 
 def _read(path: Path, info: ModelInfo, where: str) -> _Test:
@@ -122,7 +125,9 @@ def _read(path: Path, info: ModelInfo, where: str) -> _Test:
     if images.dtype.name != info.dtype or images.shape[1:] != shape or not len(images):
         raise DataError(f"{where}: expected images {shape} of {info.dtype}, found {images.shape} of {images.dtype}")
     scores = tensors.pop(SCORES, None)
-    return _Test(images, {name.removeprefix(_EXPECTED): value for name, value in tensors.items()}, scores)
+    tolerance = float(tensors.pop(TOLERANCE, np.empty(0)).max(initial=LARGEST_DIFFERENCE))
+    expected = {name.removeprefix(_EXPECTED): value for name, value in tensors.items()}
+    return _Test(images, expected, scores, tolerance)
 
 
 def _tested(predictor: Predictor, engine: Engine, test: _Test, bundle: Path) -> str:
@@ -136,7 +141,7 @@ def _tested(predictor: Predictor, engine: Engine, test: _Test, bundle: Path) -> 
                 output = predictor.output(test.images, None)
                 scores = portable.scores(output, len(predictor.info.outputs))
                 # What is not a number is not near.
-                wrong = int(np.count_nonzero(~(np.abs(scores - test.scores) <= LARGEST_DIFFERENCE)))
+                wrong = int(np.count_nonzero(~(np.abs(scores - test.scores) <= test.tolerance)))
                 count, what, note = scores.size, "scores", "; the model was not sure of any class when it was packed"
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise DataError(f"{bundle}: {SELFTEST}: cannot be compared with a prediction: {error!r:.200}") from error

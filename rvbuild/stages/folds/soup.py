@@ -19,7 +19,7 @@ from rvbuild.learn.chips.loader import BatchMaker, Loader, plain_requests
 from rvbuild.learn.device import place, reproducible, select_device
 from rvbuild.learn.hooks import TargetOps
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, read_info
-from rvbuild.learn.models.weights import load_state
+from rvbuild.learn.models.pretrained.weights import load_state
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.learn.passes.base import MEASURED_CHIPS
 from rvbuild.progress import Progress

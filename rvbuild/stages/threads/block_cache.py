@@ -1,7 +1,7 @@
 """GDAL's cache of decoded blocks, large enough to read a scene by rows of windows.
 
 By default it takes 5 % of the memory of the machine in each process. With too little, a block that several windows
-share is decoded for each of them.
+share is decoded for each of them. `Layer.cache_bytes` tells which blocks are worth keeping.
 """
 
 from __future__ import annotations
@@ -33,10 +33,19 @@ def block_cache(source: SceneImage, rows: int, *, readers: int = 1, labels: bool
     labels
         Whether labels of the scene are read as well.
     """
-    needed = source.cache_bytes(rows)
+    needed = source.cache_bytes(rows, source.grid.width)
     if labels:
         needed += (rows + LABEL_BLOCK_ROWS) * source.grid.width * LABEL_BYTES
     return cache_of(needed * readers)
+
+
+def readers_of(source: SceneImage, rows: int, most: int) -> int:
+    """Return how many threads, at most `most`, should read windows of `rows` rows: as many as there is a cache for.
+
+    Otherwise they would decode the same blocks again and again. If there is none for one thread, all of them do.
+    """
+    needed = source.cache_bytes(rows, source.grid.width)
+    return most if needed > MAX_BYTES else min(most, MAX_BYTES // max(1, needed))
 
 
 def cache_of(needed_bytes: int) -> rasterio.Env:

@@ -16,7 +16,7 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn import models
 from rvbuild.learn.model_files import DESCRIPTION, WEIGHTS, ModelInfo, read_info
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
-from rvbuild.learn.models.weights import State, load_state
+from rvbuild.learn.models.pretrained.weights import State, load_state
 from rvbuild.project.networks import TIMM
 from rvbuild.settings.normalize import NormalizeSettings
 from rvbuild.settings.train import Arguments
@@ -106,7 +106,7 @@ def build_from(start: Start, info: ModelInfo, note: Callable[[str], None]) -> nn
 
 def made_for_bands(model: str, args: Arguments) -> bool:
     """Tell whether a model is made for a number of bands from the start: more than its first convolution may differ."""
-    return ":" in model or model.startswith(TIMM) or "encoder" in args
+    return ":" in model or model.startswith(TIMM) or "encoder" in args or "ensemble" in args
 
 
 def require_figures(mean: Sequence[float], bands: int) -> None:

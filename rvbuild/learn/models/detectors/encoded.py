@@ -19,8 +19,8 @@ from torchvision.ops.poolers import LevelMapper
 from rvbuild.learn.models.arguments import split_encoder
 from rvbuild.learn.models.detectors.heads import HEADS, LAYERS, fpn_channels
 from rvbuild.learn.models.detectors.parts import AsItIs, place_in_float32
+from rvbuild.learn.models.pretrained.weights import load_local, read_weights
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
-from rvbuild.learn.models.weights import load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.tasks.detection import DECODERS
 from rvbuild.settings.train import Arguments

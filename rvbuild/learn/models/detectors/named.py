@@ -32,7 +32,7 @@ from rvbuild.learn.models.arguments import check_names, whole_number
 from rvbuild.learn.models.detectors.heads import HEADS, LAYERS, SCORE_FLOOR, WINDOW_IOU, detections, fpn_channels
 from rvbuild.learn.models.detectors.parts import AsItIs, place_in_float32
 from rvbuild.learn.models.first_conv import adapt_bands, first_conv
-from rvbuild.learn.models.weights import State, fetch, load_local, read_weights
+from rvbuild.learn.models.pretrained.weights import State, fetch, load_local, read_weights
 from rvbuild.learn.steps.encoder import Encoder, of_module
 from rvbuild.project.tasks.detection import MODEL_ARGS, SPEC
 from rvbuild.settings.train import Arguments

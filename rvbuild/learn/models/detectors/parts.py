@@ -78,7 +78,7 @@ def _any_kernels() -> Iterator[None]:
 
 
 def place_in_float32(model: nn.Module) -> None:
-    """Let a detector reckon with anchors and boxes in float32 though its layers compute in mixed precision.
+    """Let a detector reckon with anchors and boxes in float32 at least, though its layers compute in mixed precision.
 
     torchvision uses the dtype of the layers' outputs, and bfloat16 has steps of 2 pixels from 256 on.
     """
@@ -89,7 +89,7 @@ def place_in_float32(model: nn.Module) -> None:
 
 def _as_float32(layer: nn.Module, inputs: Any, output: Any) -> Any:
     if isinstance(output, torch.Tensor):
-        return output.float()
+        return output.to(torch.promote_types(output.dtype, torch.float32))
     if isinstance(output, Mapping):
         return OrderedDict((key, _as_float32(layer, inputs, value)) for key, value in output.items())
     return type(output)(_as_float32(layer, inputs, value) for value in output)

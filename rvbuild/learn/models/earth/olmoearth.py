@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.models import hub
 from rvbuild.learn.models.bands import Bands
-from rvbuild.learn.models.matching import match
-from rvbuild.learn.models.weights import load_state, read_weights
+from rvbuild.learn.models.pretrained import hub
+from rvbuild.learn.models.pretrained.matching import match
+from rvbuild.learn.models.pretrained.weights import load_state, read_weights
 from rvbuild.project.networks.olmoearth import BANDS, EXTRA, WEIGHTS, hub_id, version_and_size
 
 _MODALITY = "sentinel2_l2a"

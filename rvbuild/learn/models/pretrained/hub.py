@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.models.weights import PATIENCE_S, PRETRAINED
+from rvbuild.learn.models.pretrained.weights import PATIENCE_S, PRETRAINED
 
 WEIGHTS = "model.safetensors"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.models.weights import PRETRAINED, State
+from rvbuild.learn.models.pretrained.weights import PRETRAINED, State
 
 _PREFIXES = ("module.", "model.", "backbone.", "encoder.", "net.", "network.", "features.", "body.")
 """What files put before the names of a network."""

@@ -1,0 +1,118 @@
+import pytest
+import torch
+
+from rvbuild.errors import ModelError
+from rvbuild.learn import models
+from rvbuild.learn.fold import fold_batchnorm
+from rvbuild.learn.models.ensemble import Ensemble
+from rvbuild.learn.steps.encoder import Encoder
+
+PIXELS, CELLS = "semantic_segmentation", "chip_classification"
+SMALL = {"width": 4, "depth": 2}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def ensemble(scales, task=PIXELS, model="unet", args=SMALL, bands=3, chip_px=32):
+    return models.build(
+        task, model, bands=bands, outputs=2, args={**args, "ensemble": scales}, pretrained=False, chip_px=chip_px
+    )
+
+
+def test_scores_are_means_over_members():
+    network = ensemble([1, 1, 1]).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        expected = sum(member(images).softmax(1) for member in network.members) / 3
+        torch.testing.assert_close(network(images).softmax(1), expected)
+        torch.testing.assert_close(fold_batchnorm(network)(images).softmax(1), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_members_start_from_different_weights():
+    first, second = ensemble([1, 1]).members
+    assert any(not torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_each_member_learns_from_chips_of_its_own(count):
+    network = ensemble([1, 1, 1]).train()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.eval()  # so that a chip's logits do not depend on the others
+    images = torch.rand(count, 3, 16, 16)
+    logits = network(images)
+    for chip in range(count):
+        torch.testing.assert_close(logits[chip], network.members[chip % 3](images[chip : chip + 1])[0])
+    logits[0].sum().backward()
+    learned = [any(p.grad is not None and p.grad.any() for p in member.parameters()) for member in network.members]
+    assert learned == [True, False, False]
+
+
+@pytest.mark.parametrize("sides", [(32, 32), (31, 45), (1, 7)])
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.7, 1.5, 4])
+def test_any_scale_gives_logits_for_each_pixel(scale, sides):
+    network = ensemble([scale, 1]).eval()
+    with torch.inference_mode():
+        assert network(torch.rand(2, 3, *sides)).shape == (2, 2, *sides)
+
+
+def test_larger_pixels_are_means_of_those_in_them():
+    network = ensemble([0.5, 0.5]).eval()
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    chequerboard = ((rows + columns) % 2).float().expand(1, 3, 16, 16)
+    seen = []
+    network.members[0].register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    with torch.inference_mode():
+        network(chequerboard)
+    assert seen[0].shape == (1, 3, 8, 8)
+    torch.testing.assert_close(seen[0], torch.full((1, 3, 8, 8), 0.5), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.4, 0.5, 0.8, 2])
+@pytest.mark.parametrize("side", [40, 41, 43])
+def test_logits_lie_where_their_pixels_are(scale, side):
+    network = ensemble([scale, scale]).eval()
+    network.members = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
+    ramp = torch.arange(side).float().expand(1, 1, 4, side) / side
+    with torch.inference_mode():
+        pixels = network._logits(0, torch.cat([ramp, -ramp], 1))[0, 0, 0]
+    inner = slice(5, -5)  # at the edges, pixels are repeated
+    torch.testing.assert_close(pixels[inner], ramp[0, 0, 0, inner], atol=0.5 / side, rtol=0)
+
+
+def test_classifiers_are_averaged_too():
+    network = ensemble([0.5, 1], CELLS, "cnn", SMALL).eval()
+    images = torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        assert network(images).shape == (3, 2)
+        assert network.train()(images).shape == (3, 2)
+
+
+def test_a_transformer_is_made_for_the_side_of_its_scale():
+    pytest.importorskip("timm")
+    network = ensemble([0.5, 1], args={"encoder": "timm/test_vit", "decoder_channels": [16, 16, 8, 8, 8]}, chip_px=64)
+    with torch.inference_mode():
+        assert network.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 2, 64, 64)
+
+
+def test_layers_of_encoders_are_side_by_side():
+    network = ensemble([1, 1])
+    encoder = models.encoder_of(PIXELS, "unet", {**SMALL, "ensemble": [1, 1]}, network)
+    single = models.encoder_of(PIXELS, "unet", SMALL, network.members[0])
+    assert isinstance(network, Ensemble) and isinstance(encoder, Encoder)
+    assert [2 * len(layer) for layer in single.layers()] == [len(layer) for layer in encoder.layers()]
+    assert len(encoder.batchnorms()) == 2 * len(single.batchnorms())
+    assert len({id(p) for p in encoder.parameters()}) == 2 * len(single.parameters())
+
+
+@pytest.mark.parametrize("scales", [[1], [1, 0], [1, "2"], [1] * 17, 2, "ab", [1, float("nan")]])
+def test_scales_of_files_are_checked_again(scales):
+    with pytest.raises(ModelError, match=r"train\.ensemble: expected the scales of 2 to 16 networks"):
+        ensemble(scales)
