@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
-from rvbuild.checks import mosaic, tags
+from rvbuild.checks import imagery, mosaic, tags
 from rvbuild.checks.box_files import used_twice
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.errors import classes_that, counted
@@ -60,7 +60,7 @@ def findings(
     yield from _never_labelled(project, scenes, facts)
     yield from _without_effect(project, scenes, images)
     yield from mosaic.findings(project, facts)
-    yield from _figures(project, scenes, images)
+    yield from imagery.findings(project, scenes, images)
 
 
 def with_surveys(
@@ -221,24 +221,6 @@ def _without_effect(project: Project, scenes: list[Scene], images: Mapping[str, 
             yield _no_effect(("train", "max_stds"), "8-bit imagery is not normalised by statistics")
         if project.file.analyze.is_set("sample"):
             yield _no_effect(("analyze", "sample"), "8-bit imagery is not normalised by statistics", " on the model")
-
-
-def _figures(project: Project, scenes: list[Scene], images: Mapping[str, Facts]) -> Iterator[Finding]:
-    """Report `normalize` for values from 0 to 1 if the range of values is unknown, or the number of bands differs."""
-    train, key = project.train, ("train", "normalize")
-    if train.normalize == "auto" or (train.normalize == "pretrained" and train.bundle is not None):
-        return
-    dtypes = sorted({image["dtype"] for image in images.values()} - {"uint8"})
-    if dtypes and not all(scene.image.normalize() for scene in scenes):
-        text = (
-            f"applies to values from 0 to 1, but {' and '.join(dtypes)} imagery has no fixed range; scale it to 0 to 1 "
-            'with image.transform = [{ kind = "min_max" }] or "percentile", or remove the key'
-        )
-        yield Finding(Level.ERROR, "train.normalize", text, key=key)
-    bands = sorted({image["bands"] for image in images.values()})
-    if not isinstance(train.normalize, str) and bands not in ([], [len(train.normalize.mean)]):
-        text = f"has values for {len(train.normalize.mean)} bands, but the imagery has {bands[0]}"
-        yield Finding(Level.ERROR, "train.normalize", text, key=key)
 
 
 def _no_effect(key: Key, why: str, on: str = "") -> Finding:

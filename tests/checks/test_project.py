@@ -142,6 +142,26 @@ def test_figures_need_a_range_and_as_many_bands(project: Project, train: str, of
     assert all(text in f.text for f, text in zip(findings, expected, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("lines", "of_all", "expected"),
+    [
+        ('[train]\naugment = ["hue", "flip"]', {"dtype": "uint8"}, []),
+        ('[train]\naugment = ["hue", "flip"]', {"bands": 4}, ['"hue" needs uint8 imagery of three bands']),
+        ('[train]\naugment = ["band_drop"]', {"bands": 1}, ['"band_drop" needs imagery of 2 bands or more']),
+        ('[predict]\nengine = "openvino"', {}, []),
+        ('[predict]\nengine = "openvino"', {"dtype": "int32"}, ['int32 imagery; use "onnxruntime" or "torch"']),
+        ('[predict]\nengine = "auto"', {"dtype": "float64"}, ["OpenVINO computes in float32"]),
+        ('[predict]\nengine = "auto"\ndevice = "cuda"', {"dtype": "float64"}, []),
+        ('[predict]\nengine = "onnxruntime"', {"dtype": "float64"}, []),
+    ],
+)
+def test_what_the_imagery_does_not_allow(project: Project, lines: str, of_all: Any, expected: Any) -> None:
+    asked = changed(project, "[chip]", f"{lines}\n[chip]")
+    findings = list(across.findings(asked, {id_: facts(**of_all) for id_ in "abc"}))
+    assert [f.level for f in findings] == [Level.ERROR] * len(expected)
+    assert all(text in f.text for f, text in zip(findings, expected, strict=True))
+
+
 def test_memory_of_what_computes(project: Project, machine: Any) -> None:
     scenes = {"a": facts()}
     model = {"weights": 1_000_000, "train": 10_000_000, "predict": 2_000_000}

@@ -74,6 +74,20 @@ def test_a_dead_worker_says_what_it_was_reading(tmp_path, monkeypatch):
         pool.close()
 
 
+def test_semaphores_of_killed_processes_are_no_news() -> None:
+    """Workers end by a signal: what data loaders and libraries had would be a warning of Python's on the terminal."""
+    code = """
+        import multiprocessing, os, signal
+        from rvbuild.engine.run import workers
+        with workers.apart({}):
+            pass
+        lock = multiprocessing.get_context("forkserver").Lock()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, "", "")
+
+
 def the_forkserver() -> int:
     from multiprocessing import forkserver
 

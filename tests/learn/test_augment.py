@@ -209,7 +209,7 @@ def test_single_bands_are_dropped_but_never_all():
         dropped.append(gone)
     share = np.mean(dropped, axis=0)
     assert not np.all(dropped, axis=1).any() and (share > 0.35).all() and (share < 0.6).all()
-    with pytest.raises(ModelError, match='"band_drop" needs imagery of two bands or more, found one'):
+    with pytest.raises(ModelError, match='"band_drop" needs imagery of 2 bands or more, found 1 band'):
         augmenter("band_drop", bands=1)
 
 

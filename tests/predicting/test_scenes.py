@@ -11,9 +11,9 @@ from rvbuild.session.predicting.inputs import Image, Item
 from rvbuild.session.predicting.scenes import default_assets, scenes
 
 
-def item(name: str = "s2", **assets: dict[str, Any]) -> Item:
+def item(name: str = "s2", folder: Path = Path("/d"), **assets: dict[str, Any]) -> Item:
     whole = {key: {"href": f"{key}.tif", **asset} for key, asset in assets.items()}
-    return Item(name, {"type": "Feature", "id": name, "assets": whole}, "/d/items.json")
+    return Item(name, {"type": "Feature", "id": name, "assets": whole}, f"{folder}/items.json")
 
 
 DATA: dict[str, Any] = {"roles": ["data"]}
@@ -47,12 +47,20 @@ def test_ambiguous_assets_are_listed() -> None:
         scenes([Image("a", Path("/d/a.tif"), True)], 1, [], ["red"])
 
 
-def test_items_are_scenes() -> None:
-    made = scenes([item(red=DATA), item("b", red=DATA)], 1, [], [])
-    assert [(scene.name, scene.files) for scene in made] == [
-        ("s2", (Path("/d/red.tif"),)),
-        ("b", (Path("/d/red.tif"),)),
-    ]
+def test_items_are_scenes(tmp_path: Path) -> None:
+    path = tmp_path / "red.tif"
+    path.touch()
+    made = scenes([item(folder=tmp_path, red=DATA), item("b", tmp_path, red=DATA)], 1, [], [])
+    assert [(scene.name, scene.files) for scene in made] == [("s2", (path,)), ("b", (path,))]
+
+
+def test_all_items_without_their_files_are_named(tmp_path: Path) -> None:
+    items = [item(folder=tmp_path, red=DATA), item("b", tmp_path, red=DATA, nir=DATA), item("c", tmp_path, nir=DATA)]
+    with pytest.raises(UsageError) as raised:
+        scenes(items, 1, [], [])
+    first, second, third = str(raised.value).splitlines()
+    assert first == f"{tmp_path}/items.json: item 's2': no such file: {tmp_path}/red.tif"
+    assert "item 'b' has several assets" in second and third.endswith(f"item 'c': no such file: {tmp_path}/nir.tif")
 
 
 def test_an_image_that_is_named_twice_counts_once() -> None:

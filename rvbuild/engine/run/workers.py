@@ -342,9 +342,7 @@ def apart(environment: Mapping[str, str | None]) -> Iterator[None]:
     which takes a second for its imports, would end with a traceback. Signals that are blocked at its start stay
     blocked.
     """
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # starting it later would unblock all signals
+    _start_tracker()  # starting it later would unblock all signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -356,6 +354,20 @@ def apart(environment: Mapping[str, str | None]) -> Iterator[None]:
         set_variables(ours)
         sys.modules["__main__"] = main
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    """Start the process that frees what processes of multiprocessing leave behind, unless it runs.
+
+    It warns of semaphores of killed processes, and that is how workers end: those of data loaders, and of libraries.
+    """
+    from multiprocessing import resource_tracker
+
+    sys.warnoptions.append("ignore:resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 def _kill(worker: _Worker) -> None:

@@ -105,7 +105,8 @@ class Augmenter:
                 f'train.augment: there is no augmentation "{name}"{nearest(name, NAMES)}; expected {", ".join(NAMES)}, '
                 f'or "package.module:function"'
             )
-        radiometry.require_bands(name, dtype, bands)
+        if problem := AUGMENTATIONS[name].misfit(dtype, bands):
+            raise ModelError(f"train.augment: {problem}")
         change, args = self._changes[name], AUGMENTATIONS[name].with_defaults(own)
         return lambda sample, rng: change(sample, rng, args)
 

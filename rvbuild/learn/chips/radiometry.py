@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from rvbuild.errors import ModelError
 from rvbuild.learn.chips.valid import valid_of
 from rvbuild.learn.hooks import Sample
 from rvbuild.settings.normalize import NormalizeSettings
@@ -114,17 +113,6 @@ def hue(sample: Sample, rng: np.random.Generator, args: Mapping[str, float]) -> 
 
     shift = rng.uniform(-args["shift"], args["shift"])
     return replace(sample, image=functional.adjust_hue(as_tensor(sample.image), shift).numpy())
-
-
-def require_bands(name: str, dtype: str, bands: int) -> None:
-    """Raise a ModelError if an augmentation does not work for imagery of such bands."""
-    if name in ("saturation", "hue") and (dtype != "uint8" or bands != 3):
-        raise ModelError(
-            f'train.augment: "{name}" needs uint8 imagery of three bands (red, green, blue), found {bands} bands '
-            f'of {dtype}; "brightness", "contrast" and "gamma" work for any imagery'
-        )
-    if name == "band_drop" and bands < 2:
-        raise ModelError(f'train.augment: "{name}" needs imagery of two bands or more, found one')
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rvbuild.errors import counted
 from rvbuild.project.tasks import arguments as numbers
 from rvbuild.project.tasks.arguments import Argument, Arguments
 
@@ -30,6 +31,10 @@ class AugmentationSpec:
         Whether it changes the size of objects.
     mixes : bool
         Whether it mixes each chip with another of its batch.
+    of_colours : bool
+        Whether it needs uint8 imagery of three bands.
+    least_bands : int
+        The bands that it needs.
     """
 
     name: str
@@ -37,6 +42,19 @@ class AugmentationSpec:
     arguments: Arguments = field(default_factory=dict)
     resizes: bool = False
     mixes: bool = False
+    of_colours: bool = False
+    least_bands: int = 1
+
+    def misfit(self, dtype: str, bands: int) -> str:
+        """Return why it cannot change imagery of a type and a number of bands; empty if it can."""
+        if self.of_colours and (dtype != "uint8" or bands != 3):
+            return (
+                f'"{self.name}" needs uint8 imagery of three bands (red, green, blue), found {counted(bands, "band")} '
+                f'of {dtype}; "brightness", "contrast" and "gamma" work for any imagery'
+            )
+        if bands < self.least_bands:
+            return f'"{self.name}" needs imagery of {self.least_bands} bands or more, found {counted(bands, "band")}'
+        return ""
 
     def problems(self, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield (name, message) for each problem of the arguments of a project."""
@@ -121,16 +139,19 @@ AUGMENTATIONS: Mapping[str, AugmentationSpec] = {
             "band_drop",
             "single bands become null, but never all",
             {"probability": Argument(0.1, "of each band", below=1)},
+            least_bands=2,
         ),
         AugmentationSpec(
             "saturation",
             "the saturation, times 1 ± factor; for three-band uint8 imagery only",
             {"factor": Argument(0.3, "largest", most=1)},
+            of_colours=True,
         ),
         AugmentationSpec(
             "hue",
             "the hue, shifted on the colour circle; for three-band uint8 imagery only",
             {"shift": Argument(0.05, "largest part of the circle", most=0.5)},
+            of_colours=True,
         ),
         AugmentationSpec(
             "cutmix",

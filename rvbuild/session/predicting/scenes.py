@@ -48,7 +48,13 @@ def scenes(found: Sequence[Image | Item], files: int, layers: Sequence[str], ass
             continue
         try:
             names = tuple(assets) or default_assets(each, files, layers)
-            made.append(Scene(each.name, tuple(to_path(href) for href in hrefs_of(each.content, names, each.where))))
+            paths = tuple(to_path(href) for href in hrefs_of(each.content, names, each.where))
+            made.append(Scene(each.name, paths))
+            problems += [
+                f"{each.where}: item {each.name!r}: no such file: {path}"
+                for path in paths
+                if not isinstance(path, Url) and not path.exists()
+            ]
         except StacError as error:
             problems.append(f"{each.where}: {error}")
     made = [*_of_images(layers_found, files, problems), *made]

@@ -16,7 +16,8 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.model_files import DESCRIPTION, ONNX, WEIGHTS, ModelInfo, read_info
 from rvbuild.progress import Progress
 from rvbuild.stages.bundle.predict import open_bundle
-from rvbuild.stages.engines.exported import is_installed, misfit
+from rvbuild.stages.engines.exported import is_installed
+from rvbuild.stages.engines.fits import misfit
 from rvbuild.stages.names import EXPORTED_ENGINES, Engine
 from rvbuild.stages.predictor import Predictor, WithOutput, has_torch, load_predictor
 from rvbuild.tasks.portable import LARGEST_DIFFERENCE, SCORES, TOLERANCE
@@ -94,7 +95,7 @@ def _engines(into: Path, info: ModelInfo, allow_code: bool) -> tuple[list[Engine
             left_out.append(f"{engine} is left out: there is no {ONNX}")
         elif not is_installed(engine):
             left_out.append(f"{engine} is left out: it is not installed")
-        elif reason := misfit(engine, info):
+        elif reason := misfit(engine, info.dtype):
             left_out.append(f"{engine} is left out: {reason}")
         else:
             engines.append(engine)

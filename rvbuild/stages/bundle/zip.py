@@ -210,8 +210,12 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile, entries: Mapping[str, z
     kind = DIGESTS[version][0]
     members = content.get("members")
     names = set(entries) - {MANIFEST}
-    if not isinstance(members, dict) or set(members) != names:
-        raise DataError(f"{path}: {MANIFEST}: expected exactly the members {', '.join(sorted(names))}")
+    if not isinstance(members, dict):
+        raise DataError(f"{path}: {MANIFEST}: expected the members {', '.join(sorted(names))}")
+    if lost := sorted(set(members) - names):
+        raise DataError(f"{path}: is incomplete: it lacks {', '.join(lost):.200}, which its {MANIFEST} lists")
+    if added := sorted(names - set(members)):
+        raise DataError(f"{path}: is not as it was packed: its {MANIFEST} does not list {', '.join(added)}")
     manifest = {}
     for name, claim in members.items():
         if not isinstance(claim, dict) or set(claim) != {"size", kind}:

@@ -18,6 +18,7 @@ from rvbuild.cores import thread_count
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.export.inputs import as_input, input_type
 from rvbuild.learn.model_files import ModelInfo
+from rvbuild.stages.engines.fits import misfit
 from rvbuild.stages.engines.graph import Graph, Interface
 from rvbuild.stages.engines.onnx_runtime import OnnxRuntimeGraph
 from rvbuild.stages.engines.open_vino import OpenVinoGraph
@@ -40,13 +41,6 @@ _GRAPHS: Mapping[ExportedEngine, Callable[[Path, str], Graph]] = {
 def is_installed(engine: str) -> bool:
     """Tell whether the package of an engine is installed, without importing it; each has the name of its engine."""
     return importlib.util.find_spec(engine) is not None
-
-
-def misfit(engine: ExportedEngine, info: ModelInfo) -> str:
-    """Return why an engine cannot compute a model; empty if it can."""
-    if engine == "openvino" and input_type(info.dtype) == "float64":
-        return f"OpenVINO computes in float32, which cannot hold the values of {info.dtype} imagery"
-    return ""
 
 
 class ExportedNetwork:
@@ -165,7 +159,7 @@ def load_exported(
     where = where or str(path)
     if not is_installed(engine):
         raise ModelError(f"{where}: needs the package {engine}: pip install 'rvbuild[{ENGINE_EXTRAS[engine]}]'")
-    if reason := misfit(engine, info):
+    if reason := misfit(engine, info.dtype):
         raise ModelError(f"{where}: {reason}; use the engine onnxruntime or torch")
     try:
         graph = _GRAPHS[engine](path, device)
