@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,10 @@ COLORS = np.array(
 )
 """Of the classes of Potsdam in label rasters."""
 
+AUDITS = {"atlanta_buildings": ROOT / "benchmarks" / "atlanta_audit.json"}
+"""Labels that are wrong as they are published, and objects that lack one, by eye: found by looking at all labels and at
+the whole image once, before any suspect was looked at. What is doubtful is not among them."""
+
 ENCODER = '\n[draft]\nencoder = "mobilenet_v2"\nweights = "data/encoders/mobilenet_v2.safetensors"\n'
 
 
@@ -63,6 +67,10 @@ class Outcome(NamedTuple):
     """The share of right suspects that have the right kind."""
     scores: list[tuple[float, bool]]
     """The score of each suspect, and whether it is an error."""
+    audited: float
+    """As `first`, if labels that were wrong before count as well."""
+    audited_scores: list[tuple[float, bool]]
+    """As `scores`, in the same way."""
 
 
 def run(folder: Path) -> list[Figure]:
@@ -99,6 +107,7 @@ def outcomes_of(folder: Path, project: str, seeds: Sequence[int]) -> Iterator[Ou
         for seed in seeds:
             for file, content in kept.items():
                 file.write_bytes(content)
+            audited = {file: _audited(project, file) for file in files}
             errors = {file: _inject(folder, file, seed * len(files) + number) for number, file in enumerate(files)}
             # Not the command, which draws pictures as well.
             subprocess.run([sys.executable, "-c", BUILD, path], cwd=folder, check=True)
@@ -106,6 +115,7 @@ def outcomes_of(folder: Path, project: str, seeds: Sequence[int]) -> Iterator[Ou
             yield measured(
                 read_suspects(folder / "cache" / project / "suspects" / "suspects.json"),
                 {scene: _in_scene(errors[file], area, transform) for scene, (file, area, transform) in scenes.items()},
+                {scene: _in_scene(audited[file], area, transform) for scene, (file, area, transform) in scenes.items()},
             )
     finally:
         for file, content in kept.items():
@@ -145,6 +155,22 @@ def _inject(folder: Path, file: Path, seed: int) -> list[Injected]:
     ]
     file.write_text(json.dumps(content), encoding="utf-8")
     return errors
+
+
+def _audited(project: str, file: Path) -> list[Injected]:
+    """Return the labels of a file that were wrong before, and the objects without one, in its coordinates."""
+    if project not in AUDITS:
+        return []
+    labels = [shapely.geometry.shape(each["geometry"]) for each in json.loads(file.read_text())["features"]]
+    found = []
+    for place in json.loads(AUDITS[project].read_text(encoding="utf-8")):
+        if place["kind"] == "missing":
+            found.append(Injected("missing", None, shapely.box(*place["bounds"])))
+        else:
+            here = shapely.Point(place["x"], place["y"])
+            (label,) = (area for area in labels if area.contains(here))
+            found.append(Injected(place["kind"], label, None))
+    return found
 
 
 def _ids(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -192,17 +218,22 @@ def _in_scene(errors: Sequence[Injected], area: Any, transform: Any) -> list[Inj
     return found
 
 
-def measured(suspects: Sequence[Suspect], errors: dict[str, list[Injected]]) -> Outcome:
-    """Return what suspects are worth, given the errors of each scene."""
+def measured(
+    suspects: Sequence[Suspect], errors: dict[str, list[Injected]], audited: Mapping[str, list[Injected]]
+) -> Outcome:
+    """Return what suspects are worth, given the errors of each scene, and those that it had before."""
     count = sum(map(len, errors.values()))
     hits: list[list[tuple[str, int]]] = []
+    before: list[bool] = []
     for suspect in suspects[: max(4 * count, 100)]:
         area = area_of(suspect.polygon)
         of_scene = errors.get(suspect.scene, [])
         hits.append(
             [(suspect.scene, number) for number, error in enumerate(of_scene) if means(suspect.kind, area, error)]
         )
+        before.append(any(means(suspect.kind, area, error) for error in audited.get(suspect.scene, [])))
     right = [bool(each) for each in hits]
+    wrong = [injected or other for injected, other in zip(right, before, strict=True)]
     shown = min(FIRST, count)
     others = [ok for ok, suspect in zip(right, suspects, strict=False) if suspect.kind != "duplicate"]
     among = {hit for each in hits[: 2 * count] for hit in each}
@@ -224,6 +255,8 @@ def measured(suspects: Sequence[Suspect], errors: dict[str, list[Injected]]) -> 
         dict(sorted(by_kind.items())),
         float(np.mean(named)) if named else 0.0,
         [(suspect.score, ok) for suspect, ok in zip(suspects, right, strict=False)],
+        float(np.mean(wrong[:shown])) if wrong else 0.0,
+        [(suspect.score, ok) for suspect, ok in zip(suspects, wrong, strict=False)],
     )
 
 
@@ -239,7 +272,7 @@ def calibration(scores: Sequence[tuple[float, bool]]) -> list[str]:
 
 
 def _figures(project: str, outcomes: Sequence[Outcome], cost: Cost | None = None) -> list[Figure]:
-    mean = np.mean([(o.first, o.others, o.share, o.kinds) for o in outcomes], axis=0)
+    mean = np.mean([(o.first, o.others, o.share, o.kinds, o.audited) for o in outcomes], axis=0)
     kinds = {kind for outcome in outcomes for kind in outcome.by_kind}
     by_kind = ", ".join(
         f"{kind} {np.mean([o.by_kind[kind][0] / o.by_kind[kind][1] for o in outcomes if kind in o.by_kind]):.2f}"
@@ -248,9 +281,11 @@ def _figures(project: str, outcomes: Sequence[Outcome], cost: Cost | None = None
     errors = np.mean([outcome.errors for outcome in outcomes])
     shown = min(FIRST, round(errors))
     note = f"{len(outcomes)} seeds, {errors:.0f} errors each"
+    audited = [Figure(f"the same with errors that were there before, {project}", mean[4], 0.8, "", False)]
     return [
         Figure(f"review, {project}: wrong among the first {shown}", mean[0], 0.8, "", False, note, cost),
         Figure(f"the same without duplicates, {project}", mean[1], 0.8, "", False, f"right kind {mean[3]:.2f}"),
+        *(audited if project in AUDITS else []),
         Figure(f"errors among twice as many suspects, {project}", mean[2], 0.7, "", False, by_kind),
     ]
 
@@ -263,10 +298,12 @@ def main() -> None:
     for outcome in outcomes_of(folder, project, seeds):
         scores += outcome.scores
         outcomes.append(outcome)
-        print(outcome._replace(scores=[]), flush=True)
+        print(outcome._replace(scores=[], audited_scores=[]), flush=True)
     for figure in _figures(project, outcomes):
         print(f"{figure.title}: {figure.measured:.3f}  {figure.note}")
     print(*calibration(scores), sep="\n")
+    if project in AUDITS:
+        print(*calibration([each for outcome in outcomes for each in outcome.audited_scores]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from rvbuild.rules.common import Artifact, Project, places, prepare
 from rvbuild.rules.drafts import draft, draft_eval, features, head, suggestions, sums, suspects
 from rvbuild.rules.predictions import export, strips
 from rvbuild.rules.protocol import Rule
-from rvbuild.stages.names import asked_for, on_request
+from rvbuild.stages.names import SHARED, asked_for, on_request
 
 __all__ = ["Artifact", "Project", "artifacts", "places", "prepare"]
 
@@ -73,6 +73,7 @@ def artifacts(
     needed: set[str] = set()
     for artifact in reversed(every):
         stage = artifact.stage
-        if artifact.name in needed or not on_request(stage) or asked_for(stage, requested):
+        asked = asked_for(stage, requested) and stage not in SHARED
+        if artifact.name in needed or not on_request(stage) or asked:
             needed |= {artifact.name, *artifact.needs()}
     return [artifact for artifact in every if artifact.name in needed]

@@ -1,4 +1,7 @@
-"""sums: features of each training scene by block and class. An edit of labels sums anew the blocks that it touches."""
+"""sums: features of each labelled scene by block and class. An edit of labels sums anew the blocks that it touches.
+
+Drafts learn from the sums of training scenes; reviews from all, because they judge no label by a model that knows it.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +39,25 @@ WRITES = ("blocks.json", "row-*.npy", *TOTALS)
 
 def summed(project: Project) -> list[Scene]:
     """Return the training scenes, by id."""
-    labelled = (scene for scene in project.scenes if scene.split == "train" and scene.labels is not None)
-    return sorted(labelled, key=lambda scene: scene.id)
+    found = (scene for scene in project.scenes if scene.split == "train" and scene.labels is not None)
+    return sorted(found, key=lambda scene: scene.id)
+
+
+def labelled(project: Project) -> list[Scene]:
+    """Return all scenes with labels, by id; none without training scenes among them."""
+    found = (scene for scene in project.scenes if scene.labels is not None)
+    return sorted(found, key=lambda scene: scene.id) if summed(project) else []
 
 
 def totals(project: Project, scene: Scene) -> Product:
-    """Return what a model is solved from, of a training scene, as an input."""
+    """Return what a model is solved from, of a labelled scene, as an input."""
     return Product(f"sums/{scene.id}", name("sums", project.name, scene.id), TOTALS)
 
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
-    """Yield the sums of every training scene."""
+    """Yield the sums of every labelled scene."""
     folds = project.draft.folds
-    for scene in summed(project):
+    for scene in labelled(project):
         settings: SumsSettings = {
             "task": project.task,
             "scene": scene.id,

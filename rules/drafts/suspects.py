@@ -26,12 +26,12 @@ from rvbuild.rules.common import (
     seed,
 )
 from rvbuild.rules.drafts.features import features
-from rvbuild.rules.drafts.sums import summed, totals
+from rvbuild.rules.drafts.sums import labelled, totals
 
 if TYPE_CHECKING:
     from rvbuild.stages.review.settings import ReviewedScene, SuspectsSettings
 
-VERSION = 3
+VERSION = 4
 RUN = "rvbuild.stages.review.suspects:run"
 CODE = ("rvbuild.stages.review.suspects", "{task}")
 WRITES = ("suspects.json",)
@@ -41,12 +41,6 @@ OF_MAPS = ("folds", "maps")
 
 MOST_MADE = 600
 """Labels that errors are made of on purpose, to learn what errors look like."""
-
-
-def reviewed(project: Project) -> list[Scene]:
-    """Return the scenes whose labels are reviewed, by id: all that have labels, if there are some to learn from."""
-    found = (scene for scene in project.scenes if scene.labels is not None)
-    return sorted(found, key=lambda scene: scene.id) if summed(project) else []
 
 
 def _model_scores(project: Project, scene: Scene) -> Source | Product | None:
@@ -64,10 +58,10 @@ def _model_scores(project: Project, scene: Scene) -> Source | Product | None:
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the suspects of all scenes."""
-    scenes = reviewed(project)
+    scenes = labelled(project)
     if not scenes:
         return
-    inputs: list[Source | Product] = [totals(project, scene) for scene in summed(project)]
+    inputs: list[Source | Product] = [totals(project, scene) for scene in scenes]
     of_scenes: list[ReviewedScene] = []
     for scene in scenes:
         inputs.append(dataclasses.replace(features(project, scene), role=f"features/{scene.id}"))

@@ -178,10 +178,9 @@ class Training:
         )
 
     def _restore(self, folder: Path, identity: str) -> None:
-        snapshot = snapshots.load(folder, identity, self._progress.note)
-        # All have read it before the first replaces it, after the next epoch.
-        if len(set(self._passes.group.gathered(0 if snapshot is None else snapshot.epoch))) > 1:
-            raise ModelError(f"the processes of the training do not find the same checkpoint in {folder}; run again")
+        # Only the machine of the first process may have it.
+        own = snapshots.load(folder, identity, self._progress.note) if self._first else None
+        snapshot = self._passes.group.shared(own)
         if snapshot is None:
             return
         self._lines = snapshot.lines

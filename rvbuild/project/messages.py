@@ -125,11 +125,10 @@ def _type_hint(kind: str, value: object) -> str:
 
 
 def _not_a_choice(value: object, choices: str) -> str:
-    """Return the message about a value that is not one of the valid words."""
+    """Return the message about a value that is not one of the valid ones."""
     words = re.findall(r"'([^']*)'", choices)
-    *first, last = [show(word) for word in words] + [
-        word.lower() for word in re.findall(r"\b(?:True|False)\b", choices)
-    ]
+    others = re.findall(r"\b(?:True|False|\d+)\b", re.sub(r"'[^']*'", "", choices))
+    *first, last = [show(word) for word in words] + [word.lower() for word in others]
     listed = f"{', '.join(first)} or {last}" if first else last
     hint = nearest(value, words) if isinstance(value, str) else ""
     return f"expected {listed}, found {show(value)}{hint}"

@@ -24,7 +24,7 @@ from rvbuild.session import trust as workspace_trust
 from rvbuild.session.executors import cluster_executor, new_executor
 from rvbuild.session.names import belongs, stages_of
 from rvbuild.session.process_context import environment_of
-from rvbuild.stages.names import ON_REQUEST, on_request
+from rvbuild.stages.names import ON_REQUEST, SHARED, on_request
 
 
 @dataclass
@@ -63,6 +63,8 @@ class Session:
     def requested(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
         """Return the artifacts that a command requests: a stage, or all for `build`; only of `scenes` if given."""
         artifacts = [a for a in self.artifacts if belongs(a.stage, stage)]
+        needed = {name for a in artifacts for name in a.needs()}
+        artifacts = [a for a in artifacts if a.stage not in SHARED or a.name in needed]
         if not artifacts and on_request(stage):
             path = self.workspace.show(str(self.projects[0].path))
             raise UsageError(

@@ -57,6 +57,10 @@ INTERMEDIATE = ("chip", "strips", "features", "sums")
 """Stages whose results are large and only read by other stages."""
 
 
+SHARED = ("sums",)
+"""Stages of which a command only makes what its other stages need: reviews need more of them than drafts do."""
+
+
 def on_request(stage: str) -> bool:
     """Tell whether a stage or a command is no part of `build`."""
     return any(stage in (command, *PARTS.get(command, ())) for command in ON_REQUEST)

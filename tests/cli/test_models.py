@@ -124,3 +124,5 @@ def test_json_and_a_pattern_that_matches_nothing(capsys: pytest.CaptureFixture[s
     assert model["name"] == "lraspp_mobilenet_v3_large"
     assert run(["models", "xyzzy"]) != 0
     assert "no name matches" in capsys.readouterr().err
+    assert run(["models", "timm/convnxt_tiny"]) != 0
+    assert 'no name matches; did you mean "timm/convnext_tiny"?' in capsys.readouterr().err

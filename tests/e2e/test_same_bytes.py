@@ -1,4 +1,7 @@
-"""The same inputs give the same bytes: in another process and place, with any number of jobs, trained on or anew."""
+"""The same inputs give the same bytes: in another process and place, with any number of jobs, trained on or anew.
+
+The number of threads shows in the last digits of a model, so trainings here have two, or what the project says.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ def epochs(out: str) -> list[int]:
 
 
 @pytest.mark.timeout(600)
-def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
+def test_one_and_four_jobs_give_the_same_digests(template, tmp_path, monkeypatch):
+    """In this process one by one, and in four others at once, in another order."""
+    monkeypatch.setenv("RVBUILD_THREADS", "2")
     digests = []
     for folder, jobs in (("one", "1"), ("an other/four", "4")):
         space = Space(tmp_path / folder)
@@ -33,13 +38,14 @@ def test_one_and_four_jobs_give_the_same_digests(template, tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path):
-    """A training has the threads that its project gives it, however many there are at once."""
+def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path, monkeypatch):
+    """A training has the threads that its project gives it, however many there are at once, and others have."""
     digests = []
-    for folder, jobs in (("one", "1"), ("four", "4")):
+    for folder, jobs, threads, of_machine in (("one", "1", 1, "3"), ("four", "4", 1, "2"), ("two", "1", 2, "1")):
+        monkeypatch.setenv("RVBUILD_THREADS", of_machine)
         space = Space(tmp_path / folder)
         shutil.copytree(template, space.root)
-        space.edit("epochs = 2", "epochs = 1\nthreads = 1")
+        space.edit("epochs = 2", f"epochs = 1\nthreads = {threads}")
         text = space.project.read_text()
         other = space.project.with_name("q.toml")
         other.write_text(text.replace("[classes]", "seed = 7\n[classes]", 1))
@@ -49,6 +55,7 @@ def test_two_trainings_at_once_give_what_they_give_one_by_one(template, tmp_path
         assert shown["p"] != shown["q"]
         digests.append(shown)
     assert digests[0] == digests[1]
+    assert digests[0] != digests[2]  # or else this test could not fail
 
 
 @pytest.mark.slow

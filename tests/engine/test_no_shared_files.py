@@ -24,6 +24,7 @@ from conftest import STAGES, Space, children_left
 from rvbuild.engine.cluster import executor as module
 from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.cluster.executor import Cluster
+from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.remote.exchange import Exchange
 from rvbuild.engine.run.execute import Builder
 from rvbuild.engine.run.worker import Job
@@ -53,6 +54,23 @@ def count(inputs, settings, outputs, progress, resume):
     if len(attempts) < 2:
         os.kill(os.getpid(), signal.SIGKILL)
     (outputs / "out.txt").write_text(view(inputs["text"], {}))
+
+def pair(inputs, settings, outputs, progress, resume):
+    "Wait for the other process; the first one has checkpoints, also when the other has ended."
+    from rvbuild.cores import part_of_work
+    part = part_of_work()
+    folder = Path(__file__).with_name(f"pair-{part.port}")
+    folder.mkdir(exist_ok=True)
+    text = view(inputs["text"], {})
+    (folder / str(part.rank)).write_text(text)
+    deadline = time.monotonic() + 100
+    while len(list(folder.iterdir())) < part.processes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if part.rank == 0:
+        (resume / "attempts").write_text("x")
+        time.sleep(2)
+        texts = [path.read_text() for path in folder.iterdir()]
+        (outputs / "out.txt").write_text(f"{' '.join(texts)} {(resume / 'attempts').read_text()}")
 """
 
 
@@ -232,6 +250,19 @@ def test_checkpoints_stay_on_the_machine_of_the_worker(space: FarSpace) -> None:
     assert len(list(space.far.scratch.glob("resume/*/attempts"))) == 1
     assert space.run()["upper:a"] == "built"
     assert space.calls() == ["count", "count", "join", "join"]
+    assert not list(space.far.scratch.glob("resume/*"))
+
+
+def test_processes_of_a_training_are_on_several_workers(space: FarSpace) -> None:
+    space.scenes = ["a"]
+    demand = Demand(cores=1, processes=2)
+    artifacts = [
+        dataclasses.replace(a, run="fakestages:pair", resume_ignores=(), demand=demand) if a.stage == "upper" else a
+        for a in Space.artifacts(space)
+    ]
+    space.artifacts = lambda: artifacts  # type: ignore[method-assign]
+    assert space.run()["last"] == "built", space.outcomes
+    assert space.shown()["last/joined.txt"] == b"a a x!"
     assert not list(space.far.scratch.glob("resume/*"))
 
 

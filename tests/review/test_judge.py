@@ -12,10 +12,10 @@ from rvbuild.review.finding.logistic import fit
 from rvbuild.review.finding.objects import Item
 
 
-def item(kind: str, number: int, level: float, overlap: float = 0.0) -> Item:
+def item(kind: str, number: int, level: float, overlap: float = 0.0, surrounded: float = 1.0) -> Item:
     features = np.full(len(NAMES), np.nan)
     features[:4] = level
-    seen = Evidence(features, (0.0, 0.0), 1.0, 0, level, 0.0, 0.0, 0.0, 0.0)
+    seen = Evidence(features, (0.0, 0.0), 1.0, 0, level, 0.0, 0.0, 0.0, 0.0, surrounded)
     return Item(0, number, kind, 0, number % 5, seen, overlap)
 
 
@@ -79,3 +79,11 @@ def test_a_regression_finds_the_odds_that_examples_have() -> None:
     outcomes = (rng.uniform(size=4000) < 1 / (1 + np.exp(-odds))).astype(np.int64)
     model = fit(x, outcomes, np.ones(4000))
     assert np.allclose(model.log_odds(x)[:, 0], odds, atol=0.35)
+
+
+def test_what_an_edge_cuts_off_is_told_from_less_evidence() -> None:
+    labels, made, _ = drawn(200, 0, 4.0)
+    labels[:3] = [item("right", 5 * number, -4.0, surrounded=share) for number, share in enumerate((1.0, 0.5, 0.0))]
+    whole, half, nothing = judge_labels(labels, made).chances[:3].sum(axis=1)
+    assert whole > 0.5 > half > nothing
+    assert 0.005 < nothing < 0.1, "what is expected before looking"

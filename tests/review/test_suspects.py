@@ -9,7 +9,7 @@ from rvbuild.review.finding.evidence import NAMES, Evidence
 from rvbuild.review.finding.objects import Place
 from rvbuild.review.finding.suspects import _separate
 
-SEEN = Evidence(np.zeros(len(NAMES)), (0.0, 0.0), 1.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+SEEN = Evidence(np.zeros(len(NAMES)), (0.0, 0.0), 1.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 def place(left: float, width: float = 10.0, scene: int = 0, class_id: int = 0) -> Place:

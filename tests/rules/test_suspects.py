@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_scenes_with_labels_are_reviewed_by_models_that_have_not_seen_them(path: Path) -> None:
-    every = {"sums/a", "features/a", "labels/a", "features/b", "labels/b"}
+    every = {"sums/a", "features/a", "labels/a", "sums/b", "features/b", "labels/b"}
     assert roles(path, "false", 'scores = "uint8"') == every
     assert roles(path, "true", 'scores = "uint8"') == {*every, "scores/b"}
 

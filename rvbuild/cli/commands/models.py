@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rvbuild.cli.report import print_json, size_text
 from rvbuild.cli.terminal import echo
-from rvbuild.errors import RvbuildError, UsageError, counted
+from rvbuild.errors import RvbuildError, UsageError, counted, nearest
 from rvbuild.project.networks import EXTRA, TIMM
 from rvbuild.project.networks.listing import Named, Weights, listed
 
@@ -25,9 +25,8 @@ def models(pattern: str, as_json: bool) -> int:
         print_json({"models": [asdict(named) for named in names]}, indent=2)
         return 0
     if not names:
-        raise UsageError(
-            f"models {pattern}: no name matches; expected a part of a name, or a pattern such as timm/res*"
-        )
+        hint = _nearest(pattern) or "; expected a part of a name, or a pattern such as timm/res*"
+        raise UsageError(f"models {pattern}: no name matches{hint}")
     shown = names if pattern else [named for named in names if not named.name.startswith(TIMM)]
     width = max(len(named.name) for named in shown)
     for named in shown:
@@ -82,3 +81,8 @@ def _files_of_projects() -> list[tuple[str, Path]]:
             name = str(settings["model_args"].get("encoder", settings["model"])).split(".")[0]
             found.append((name, project.workspace / train.weights))
     return sorted(set(found))
+
+
+def _nearest(pattern: str) -> str:
+    names = [named.name for named in listed()]
+    return nearest(pattern, [*names, *(name.rpartition("/")[2] for name in names)])

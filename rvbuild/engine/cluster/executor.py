@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rvbuild.cores import THREADS_VARIABLE, Part, thread_count
+from rvbuild.cores import THREADS_VARIABLE, thread_count
 from rvbuild.engine.cluster import connect, local, running
 from rvbuild.engine.cluster.asking import asked
 from rvbuild.engine.cluster.beacon import lit
@@ -151,7 +151,6 @@ class Cluster:
             if job.making is None:
                 return self._here.run(job, progress)
             self._exchange.require(job.making.contents, progress)
-            job = _alone(job, progress)
         if job.code is not None:  # variables that are in the key
             job = replace(job, environment={**{n: os.environ.get(n) for n in job.code.variables}, **job.environment})
         if job.demand.processes > 1:
@@ -361,15 +360,6 @@ class Cluster:
             self.board.begun(task.job.label, value)
         else:
             receive(task.progress, kind, value)
-
-
-def _alone(job: Job, progress: Progress) -> Job:
-    """Return a job of one process: several need the checkpoints of the first, which are only on its machine."""
-    if job.demand.processes == 1:
-        return job
-    progress.note(f"1 process instead of {job.demand.processes}: the workers share no files")
-    environment = {**job.environment, **Part(0, 1, "localhost", 0).environment()}
-    return replace(job, demand=replace(job.demand, processes=1), environment=environment)
 
 
 def _registered(link: Link, session: Session) -> tuple[list[str], bool]:

@@ -148,8 +148,9 @@ class Outpost:
             if isinstance(result, Made):
                 with _plainly(self._root):
                     self._send(result, progress, is_wanted)
-                if (resume := here.kwargs.get("resume")) is not None:
-                    shutil.rmtree(resume, ignore_errors=True)
+                assert here.making is not None
+                if here.making.lock is not None:
+                    shutil.rmtree(here.kwargs["resume"], ignore_errors=True)
             return result
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -175,8 +176,9 @@ class Outpost:
         lock = None
         if (resume := job.kwargs.get("resume")) is not None:
             kwargs["resume"] = self._root / "resume" / resume.name
-            kwargs["resume"].mkdir(exist_ok=True)
-            lock = self._root / "locks" / f"{resume.name}.writer"
+            if making.lock is not None:  # of the processes of a training, only the first one has checkpoints
+                kwargs["resume"].mkdir(exist_ok=True)
+                lock = self._root / "locks" / f"{resume.name}.writer"
         variables = {
             name: moved_text(value, tree)
             for name, value in environment.items()

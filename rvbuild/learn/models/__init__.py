@@ -9,31 +9,11 @@ from types import ModuleType
 from torch import nn
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.learn.models import (
-    cnn,
-    ensemble,
-    smp_segmentation,
-    timm_classification,
-    torchvision_classification,
-    torchvision_segmentation,
-    unet,
-    user,
-)
+from rvbuild.learn.models import cnn, ensemble, smp_segmentation, timm_classification, unet, user
 from rvbuild.learn.models.bands import ARGUMENTS, with_names
-from rvbuild.learn.models.detectors import encoded, named
 from rvbuild.learn.steps.encoder import Encoder
+from rvbuild.project.tasks import SPECS
 from rvbuild.settings.train import Arguments
-
-FAMILIES: Mapping[str, tuple[ModuleType, ...]] = {
-    "chip_classification": (torchvision_classification, cnn),
-    "object_detection": (named,),
-    "semantic_segmentation": (torchvision_segmentation, unet),
-}
-"""The families that can do each task; each has `build(name, *, bands, outputs, args, pretrained, note)` and
-`encoder(model)`."""
-
-WITH_ENCODER: Mapping[str, ModuleType] = {"object_detection": encoded, "semantic_segmentation": smp_segmentation}
-"""The family of each task whose models take an encoder; `build` also has `chip_px`."""
 
 
 def _say_nothing(message: str) -> None:
@@ -42,7 +22,7 @@ def _say_nothing(message: str) -> None:
 
 def names(task: str) -> tuple[str, ...]:
     """Return the names of the built-in models of a task."""
-    return tuple(name for family in FAMILIES.get(task, ()) for name in family.NAMES)
+    return SPECS[task].models if task in SPECS else ()
 
 
 def build(
@@ -110,12 +90,10 @@ def build(
             name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, chip_px=chip_px
         )
         return network
-    for family in FAMILIES.get(task, ()):
-        if name in family.NAMES:
-            model: nn.Module = family.build(
-                name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note
-            )
-            return model
+    family = _family(task, name)
+    if family is not None:
+        model: nn.Module = family.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note)
+        return model
     valid = names(task)
     raise ModelError(
         f'train.model: there is no model "{name}" for {task}{nearest(name, valid)}; the models are {", ".join(valid)}, '
@@ -136,9 +114,10 @@ def encoder_of(task: str, name: str, args: Arguments, model: nn.Module) -> Encod
     if ensemble.ARGUMENT in args:
         single = _of_member(args)
         return ensemble.encoder(model, lambda member: encoder_of(task, name, single, member))
-    families = [_with_encoder(task, name, args), *(f for f in FAMILIES.get(task, ()) if name in f.NAMES)]
-    found: Encoder = next(family for family in families if family is not None).encoder(model)
-    return found
+    family = _with_encoder(task, name, args) or _family(task, name)
+    assert family is not None
+    encoder: Encoder = family.encoder(model)
+    return encoder
 
 
 def _of_member(args: Arguments) -> Arguments:
@@ -146,9 +125,35 @@ def _of_member(args: Arguments) -> Arguments:
     return {key: value for key, value in args.items() if key != ensemble.ARGUMENT}
 
 
+# Modules that import torchvision are imported where they are needed: that takes as long as importing torch.
+
+
 def _with_encoder(task: str, name: str, args: Arguments) -> ModuleType | None:
     """Return the family of a model whose network another package has, or None."""
-    family = WITH_ENCODER.get(task)
-    if family is not None and "encoder" in args and name in family.NAMES:
-        return family
-    return timm_classification if task == "chip_classification" and timm_classification.is_named(name) else None
+    if task == "chip_classification":
+        return timm_classification if timm_classification.is_named(name) else None
+    if "encoder" in args and task in SPECS and name in SPECS[task].decoders:
+        if task == "semantic_segmentation":
+            return smp_segmentation
+        from rvbuild.learn.models.detectors import encoded
+
+        return encoded
+    return None
+
+
+def _family(task: str, name: str) -> ModuleType | None:
+    """Return the family of any other built-in model, or None."""
+    if name not in names(task):
+        return None
+    if name in unet.NAMES:
+        return unet
+    if name in cnn.NAMES:
+        return cnn
+    from rvbuild.learn.models import torchvision_classification, torchvision_segmentation
+    from rvbuild.learn.models.detectors import named
+
+    return {
+        "semantic_segmentation": torchvision_segmentation,
+        "chip_classification": torchvision_classification,
+        "object_detection": named,
+    }[task]

@@ -8,12 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.models import (
-    timm_networks,
-    torchvision_classification,
-    torchvision_segmentation,
-)
-from rvbuild.learn.models.detectors import named
+from rvbuild.learn.models import timm_networks
 from rvbuild.project.networks import TIMM, TORCHVISION, olmoearth
 from rvbuild.settings.train import Arguments
 
@@ -63,6 +58,9 @@ def expected(name: str, args: Arguments | None = None) -> Figures:
 
 def weights_of(name: str) -> Any:
     """Return torchvision's entry of the weights that a named model starts from; None if there are none."""
+    from rvbuild.learn.models import torchvision_classification, torchvision_segmentation  # these take seconds
+    from rvbuild.learn.models.detectors import named
+
     if name in torchvision_segmentation.NAMES:
         return torchvision_segmentation.backbone_weights(name)
     if name in named.NAMES:

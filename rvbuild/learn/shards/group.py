@@ -39,6 +39,9 @@ class Group(Protocol):
     def gathered(self, own: Any) -> list[Any]:
         """Return the objects of all processes, in the order of their shards."""
 
+    def shared(self, own: Item) -> Item:
+        """Return the object of the first process."""
+
     def part(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that are for this process; the parts of all processes follow one another."""
 
@@ -68,6 +71,10 @@ class Alone:
     def gathered(self, own: Any) -> list[Any]:
         """Return it alone."""
         return [own]
+
+    def shared(self, own: Item) -> Item:
+        """Return it."""
+        return own
 
     def part(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return all."""
@@ -114,6 +121,13 @@ class Connected:
         with _noticing():
             dist.all_gather_object(objects, own)
         return objects
+
+    def shared(self, own: Item) -> Item:
+        """Return the object of the first process."""
+        objects = [own]
+        with _noticing():
+            dist.broadcast_object_list(objects, 0, device=torch.device("cpu"))
+        return objects[0]
 
     def part(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items for this process."""

@@ -20,6 +20,10 @@ FACTORS = (0.5, 0.75, 1.0, 1.3, 1.7, 2.2)
 """Sizes of the outline, relative to itself, between which the map is averaged."""
 
 SECTORS = 8
+LARGEST = 3.0
+"""Sizes further from the typical one, in spreads, say no more: labels have such sizes, and errors made on purpose teach
+nothing about them."""
+
 MOST_CELLS = 48
 """On a side of what is looked at: cells of larger objects are joined."""
 
@@ -59,6 +63,8 @@ class Evidence(NamedTuple):
     """The same in the other size."""
     other: float
     """The mean log-odds of the best other class, inside."""
+    surrounded: float
+    """The share of what is around it that is known: less at the edge of the scene, or of the area of interest."""
 
 
 def typical(areas: Floats) -> Typical:
@@ -107,7 +113,8 @@ def evidence(
     reach = 1.2 * max(x1 - x0, y1 - y0) + 2 * scores.stride_px
     bounds = x0 - reach, y0 - reach, x1 + reach, y1 + reach
     view = scores.view(bounds, MOST_CELLS, [class_id, *rivals], [class_id])
-    empty = Evidence(np.full(len(NAMES), np.nan), (0.0, 0.0), 1.0, class_id, *[math.nan] * 5)
+    nan = math.nan
+    empty = Evidence(np.full(len(NAMES), nan), (0.0, 0.0), 1.0, class_id, nan, nan, nan, nan, nan, 0.0)
     if min(view.known.shape) < 2:
         return empty
     odds = view.odds[class_id]
@@ -140,6 +147,7 @@ def evidence(
     others = {k: _mean(view.odds[k], inside) for k in rivals if k != class_id}
     best = max(others, key=lambda k: (others[k], -k), default=class_id)
     z = (math.log(size) - of_class.log_size) / of_class.spread
+    z = min(max(z, -LARGEST), LARGEST)
     hull = area.convex_hull.area
     box = shapely.minimum_rotated_rectangle(area)
     features = [
@@ -160,7 +168,8 @@ def evidence(
         float(inside.sum() / max(covers[2].sum(), 1e-9)),
     ]
     other = others.get(best, math.nan)
-    return Evidence(np.array(features), shift, factor, best, whole, outside, gain, bigger, other)
+    surrounded = _surrounded(area, known, covers, view)
+    return Evidence(np.array(features), shift, factor, best, whole, outside, gain, bigger, other, surrounded)
 
 
 def _scaled(own: Floats, x: float, y: float, view: View) -> list[Floats]:
@@ -196,6 +205,14 @@ def _between(lines: Floats, centre: float) -> _Between:
     low = np.minimum(np.maximum(np.floor(places), 0), max(count - 2, 0))
     share = np.minimum(np.maximum(places - low, 0.0), 1.0)
     return _Between(low.astype(np.intp), share, (places > -1) & (places < count))
+
+
+def _surrounded(area: Any, known: Floats, covers: list[Floats], view: View) -> float:
+    """Return the share of what is around an area that is known, as far as the largest of its `FACTORS` reaches."""
+    cell = (view.x[1] - view.x[0]) * (view.y[1] - view.y[0])
+    whole = float(area.area / cell) * (FACTORS[-1] ** 2 - 1)
+    ring = np.maximum(covers[-1] - covers[FACTORS.index(1.0)], 0) * known
+    return min(float(ring.sum()) / max(whole, 1e-9), 1.0)
 
 
 def _mean(values: Floats, weights: Floats) -> float:

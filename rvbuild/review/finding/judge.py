@@ -3,7 +3,8 @@
 A logistic regression tells errors of each kind from labels as they are; it is learned in some folds of the area and
 applied in another. Its odds, times how frequent errors are, are the odds that a label is one. How frequent they are is
 counted: labels that look like errors, relative to how many made errors do. Labels that are probably wrong count less
-as examples of right ones when the regression is repeated.
+as examples of right ones when the regression is repeated. Of what an edge cuts off only a part is seen: its odds count
+as much as what is around it is known.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ EXPECTED = {"spurious": 0.03, "outline": 0.03, "class": 0.03, "duplicate": 0.02,
 BELIEF = 50.0
 """As if this had been seen in so many labels."""
 
-PENALTIES = np.array([*[1.0] * len(NAMES), 0.05])
-"""On the weights of the evidence, and of the overlap with another label: where labels never overlap, that tells all."""
+PENALTY = 10.0
+"""On the weights of the evidence: a few dozen labels say little about twenty figures; hundreds outweigh it."""
+
+OVERLAP = 0.05
+"""On the weight of the overlap with another label, for duplicates: where labels never overlap, that tells all."""
 
 MOST_LEARNED = 6000
 """Labels, or places, that a regression learns from."""
@@ -69,7 +73,10 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
     folds, made_folds = np.array([item.fold for item in items]), np.array([item.fold for item in made])
     expected = np.array([EXPECTED[kind] for kind in kinds])
     chances = np.zeros((len(items), len(kinds)))
+    penalties = np.full((len(kinds), len(NAMES) + 1), PENALTY)
+    penalties[np.array(kinds) == "duplicate", -1] = OVERLAP
     outcomes = np.array([kinds.index(kind) + 1 for kind in kind_of])
+    surrounded = np.array([item.evidence.surrounded for item in items])
     for _ in range(ROUNDS):
         right = 1 - chances.sum(axis=1)
         odds, made_odds = np.zeros((len(items), len(kinds))), np.zeros((len(made), len(kinds)))
@@ -84,7 +91,7 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
                 np.concatenate([own[train], errors[error]]),
                 np.concatenate([np.zeros(train.sum(), dtype=np.int64), outcomes[error]]),
                 np.concatenate([right[train], right[train].sum() / counts[outcomes[error]]]),
-                PENALTIES,
+                penalties,
             )
             odds[folds == fold] = model.log_odds(own[folds == fold])
             made_odds[made_folds == fold] = model.log_odds(errors[made_folds == fold])
@@ -95,6 +102,8 @@ def judge_labels(items: Sequence[Item], made: Sequence[Item]) -> Judged:
             shares[column] = _share(scores[:, column], made_scores[of_kind, column], float(expected[column]))
             made_of_kind = made_odds[of_kind, column]
             odds[:, column] = _tempered(odds[:, column], right, made_of_kind, np.ones(len(made_of_kind)))
+            if kinds[column] != "duplicate":  # of that, the other label tells
+                odds[:, column] *= surrounded
         chances = _chances(odds, shares)
     return Judged(kinds, chances)
 
@@ -109,6 +118,7 @@ def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
     features = np.array([[*place.evidence.features, place.strength] for place in every])
     positive = np.repeat([1, 0], [len(known), len(free)])
     folds = np.array([place.fold for place in every])
+    surrounded = np.array([place.evidence.surrounded for place in free])
     chances = np.zeros(len(free))
     # Before looking: so many objects lack a label, among these places.
     expected = min(EXPECTED["missing"] * len(known) / len(free), 0.5)
@@ -121,11 +131,12 @@ def judge_places(places: Sequence[Place]) -> tuple[list[Place], Floats]:
             if not positive[train].any() or positive[train].all():
                 train = np.ones_like(train)
             train = _thinned(train)
-            model = fit(features[train], positive[train], weights[train])
+            model = fit(features[train], positive[train], weights[train], PENALTY)
             odds[folds == fold] = model.log_odds(features[folds == fold])[:, 0]
         others = odds[len(known) :]
         share = _share(others, odds[: len(known)], expected)
         others = _tempered(others, weights[len(known) :], odds[: len(known)], weights[: len(known)])
+        others = others * surrounded
         chances = _chances(others[:, np.newaxis], np.array([share]))[:, 0]
     return free, chances
 

@@ -40,7 +40,7 @@ def fit(features: Reals, outcomes: np.ndarray, weights: Reals, penalties: Reals 
     weights
         (N,) how much each example counts.
     penalties
-        On the squares of weights, (F,) or of all: as of a normal distribution with a variance of 1 / penalty.
+        On the squares of weights, (K, F), (F,) or of all: as of a normal distribution with a variance of 1 / penalty.
     """
     count = int(outcomes.max())
     known = np.isfinite(features)
@@ -52,8 +52,8 @@ def fit(features: Reals, outcomes: np.ndarray, weights: Reals, penalties: Reals 
     x = _with_constant(features, centre, spread)
     size = x.shape[1]
     w = np.zeros((count, size))
-    ridge = np.full(size, 1e-6)
-    ridge[:-1] = penalties
+    ridge = np.full((count, size), 1e-6)
+    ridge[:, :-1] = penalties
     for _ in range(STEPS):
         p = _probabilities(_scores(x, w))
         residuals = np.stack([(p[:, k] - (outcomes == k + 1)) * weights for k in range(count)])
@@ -64,7 +64,7 @@ def fit(features: Reals, outcomes: np.ndarray, weights: Reals, penalties: Reals 
                 curvature = p[:, k] * ((k == other) - p[:, other]) * weights
                 part = np.stack([(x * (curvature * column)[:, np.newaxis]).sum(axis=0) for column in x.T])
                 hessian[k, :, other], hessian[other, :, k] = part, part.T
-            hessian[k, range(size), k, range(size)] += ridge + 1e-6
+            hessian[k, range(size), k, range(size)] += ridge[k] + 1e-6
         flat = hessian.reshape(count * size, count * size)
         step = solved(flat, gradient.reshape(-1, 1)).reshape(count, size)
         largest = float(np.abs(step).max())

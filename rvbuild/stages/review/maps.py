@@ -25,30 +25,27 @@ from rvbuild.tasks.protocol import PixelLabels
 
 
 class Models(NamedTuple):
-    """The model of all training scenes, and those that leave out one part of their blocks."""
+    """Models of all scenes that leave out one part of their blocks."""
 
-    whole: Head
     without: Sequence[Head]
     """By fold."""
     first_folds: Mapping[str, int]
-    """Training scene → fold of its first block."""
+    """Scene → fold of its first block."""
 
     def of_block(self, scene: str, row: int, col: int) -> Head:
         """Return a model that has not seen the labels of a block."""
-        if scene not in self.first_folds:
-            return self.whole
         return self.without[fold_of(row, col, self.first_folds[scene], len(self.without))]
 
 
 def read_models(
     sums: Mapping[str, Sequence[Path]], classes: Sequence[ClassName], null_id: int, background: bool
 ) -> Models:
-    """Solve the models from the sums of training scenes.
+    """Solve the models from the sums of scenes.
 
     Raises
     ------
     DataError
-        No training scene has a label, or scenes have different bands.
+        No scene has a label, or scenes have different bands.
     """
     described: dict[str, Description] = {}
     total: npt.NDArray[np.int64] | None = None
@@ -56,7 +53,7 @@ def read_models(
         described[scene], of_scene = read_totals(sums[scene])
         total = of_scene if total is None else total + of_scene
     if total is None or not total[:, :, 0].any():
-        raise DataError("no pixel of a training scene has a label: there is nothing to compare labels with")
+        raise DataError("no pixel of a scene has a label: there is nothing to compare labels with")
     require_alike(described)
     ids = tuple(int(c["id"]) for c in classes if background or c["id"] != null_id)
     content = next(iter(described.values()))
@@ -66,13 +63,13 @@ def read_models(
     def head(sums_of_folds: npt.NDArray[np.int64]) -> Head:
         return rounded(solve(sums_of_folds, features, cell_pixels, unlabelled), ids)
 
-    whole, without = head(total), list[Head]()
+    without = list[Head]()
     for fold in range(len(total)):
         rest = total.copy()
         rest[fold] = 0
         # With all labels in one fold, nothing is left to learn from; then no block has seen itself left out.
-        without.append(head(rest) if rest[:, :, 0].any() else whole)
-    return Models(whole, without, {scene: content["first_fold"] for scene, content in described.items()})
+        without.append(head(rest if rest[:, :, 0].any() else total))
+    return Models(without, {scene: content["first_fold"] for scene, content in described.items()})
 
 
 def map_of(

@@ -1,7 +1,7 @@
 """The suspects stage: labels of all scenes that are probably wrong, and objects that probably lack one.
 
-Each block of a training scene is judged by the model of all other folds; scenes that are not trained on, by the model
-of all. So no label is judged by a model that has learned it.
+Each block of a scene is judged by the model of all other folds of all labelled scenes: those that are validated or
+tested on are learned from, too. So no label is judged by a model that has learned it.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, output
     Parameters
     ----------
     inputs
-        `sums/<scene id>`: `sums.json` and `totals.npy` of each training scene; `features/<scene id>`,
-        `labels/<scene id>` and, for some, `aoi/<scene id>` of each labelled scene; `scores/<scene id>`: `scores.tif`
+        `sums/<scene id>`: `sums.json` and `totals.npy`, `features/<scene id>`, `labels/<scene id>` and, for some,
+        `aoi/<scene id>` of each labelled scene; `scores/<scene id>`: `scores.tif`
         or `cells.json` of a trained model, for scenes that it has not seen, if they count.
     settings
         task, classes, null_id, background, scenes, most_made.
@@ -60,7 +60,7 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, output
     Raises
     ------
     DataError
-        The labels do not match the image or the classes, no training scene has a label, or scenes have different bands.
+        The labels do not match the image or the classes, no scene has a label, or scenes have different bands.
     """
     sums = {role.partition("/")[2]: files for role, files in inputs.items() if role.startswith("sums/")}
     models = read_models(sums, settings["classes"], settings["null_id"], settings["background"])

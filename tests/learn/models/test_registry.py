@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
+from rvbuild.learn.models import cnn, torchvision_classification, torchvision_segmentation, unet
 from rvbuild.learn.models.arguments import check_names, whole_number
 
 TASK = "semantic_segmentation"
@@ -17,6 +21,26 @@ def test_names():
         "unet",
     }
     assert models.names("other") == ()
+
+
+def test_names_are_those_of_the_families():
+    assert sorted(models.names(TASK)) == sorted((*torchvision_segmentation.NAMES, *unet.NAMES))
+    assert sorted(models.names("chip_classification")) == sorted((*torchvision_classification.NAMES, *cnn.NAMES))
+
+
+@pytest.mark.slow
+def test_what_needs_no_torchvision_does_not_import_it():
+    script = (
+        "import sys, torch\n"
+        "from rvbuild.stages import network\n"
+        "from rvbuild.learn import models\n"
+        "for task, name in (('semantic_segmentation', 'unet'), ('chip_classification', 'cnn')):\n"
+        "    model = models.build(task, name, bands=3, outputs=2, args={}).eval()\n"
+        "    with torch.inference_mode(): model(torch.zeros(1, 3, 64, 64))\n"
+        "print(sorted({'torchvision', 'torch._dynamo', 'timm'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
 
 
 def test_unknown_model():

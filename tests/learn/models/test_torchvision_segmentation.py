@@ -7,6 +7,7 @@ import torchvision
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
+from rvbuild.learn.models import torchvision_segmentation
 
 TASK = "semantic_segmentation"
 LRASPP = "lraspp_mobilenet_v3_large"
@@ -18,7 +19,7 @@ def build(name=LRASPP, bands=3, outputs=2, pretrained=False, note=pytest.fail):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bands", [1, 3, 5])
-@pytest.mark.parametrize("name", models.torchvision_segmentation.NAMES)
+@pytest.mark.parametrize("name", torchvision_segmentation.NAMES)
 def test_any_bands(name, bands):
     model = build(name, bands).eval()
     with torch.inference_mode():

@@ -72,19 +72,22 @@ def test_any_number_of_processes_has_the_same_sum(tmp_path: Path, shards: int, p
         with group.in_turn():
             (tmp_path / "turns").open("a").write("first\n" if group.first else "other\n")
         sums = group.total(total(group.node, of_shard, torch.add))
+        start, values = group.shared((group.node.start, sums))
         return (
             sums.numpy().tobytes(),
             group.united(own).tolist(),
             group.gathered(group.node.start),
             list(group.part(range(7))),
             same.tolist(),
+            (start, values.numpy().tobytes()),
         )
 
     results = run(tmp_path, shards, processes, work)
     starts = results[0][2]
     assert starts == sorted(starts) and len(starts) == processes
     assert [item for result in results for item in result[3]] == list(range(7))
-    for sums, united, gathered, _, same in results:
+    for sums, united, gathered, _, same, (start, shared) in results:
+        assert start == 0 and shared == whole.numpy().tobytes()
         assert sums == whole.numpy().tobytes()
         assert united == [1 / (shard + 3) for shard in range(shards)]
         assert gathered == starts and same == [[0.0, 0.0]] * 3
