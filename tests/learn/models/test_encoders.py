@@ -18,15 +18,6 @@ FAMILIES = ("resnet", "convnext", "efficientnet", "vit", "vit3", "maxvit", "mamb
 """timm has a small network of each kind for tests: convolutions, windows, patches, one stride or many."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def segmenter(encoder, model="fpn", bands=3, chip_px=64, pretrained=False, note=pytest.fail, **args):
     small = {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32} if model == "fpn" else {}
     return models.build(

@@ -11,15 +11,6 @@ PIXELS, CELLS = "semantic_segmentation", "chip_classification"
 SMALL = {"width": 4, "depth": 2}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def ensemble(scales, task=PIXELS, model="unet", args=SMALL, bands=3, chip_px=32):
     return models.build(
         task, model, bands=bands, outputs=2, args={**args, "ensemble": scales}, pretrained=False, chip_px=chip_px

@@ -88,9 +88,18 @@ def test_code_in_a_file_is_not_executed(tmp_path):
             return (open, (str(tmp_path / "written"), "w"))
 
     torch.save({"a": Hostile()}, tmp_path / "w.pth")
-    with pytest.raises(ModelError, match="cannot be read as weights"):
+    with pytest.raises(
+        ModelError, match=r"cannot be read as weights .it holds Python objects besides tensors"
+    ) as caught:
         build(pretrained=tmp_path / "w.pth")
     assert not (tmp_path / "written").exists()
+    assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_weights_that_are_no_numbers(tmp_path):
+    torch.save({"a": torch.ones(2), "b": torch.tensor([1, torch.nan])}, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=r"w\.pth: 1 of 2 tensors have NaN, such as b"):
+        build(pretrained=tmp_path / "w.pth")
 
 
 def test_a_download_that_fails_says_what_to_do(tmp_path, monkeypatch):

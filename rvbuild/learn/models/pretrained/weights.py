@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import pickle
 import socket
 import urllib.error
 import urllib.request
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -121,8 +123,8 @@ def read_weights(path: Path, setting: str = PRETRAINED) -> State:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ModelError(
-            f"{setting}: {path} cannot be read as weights ({type(error).__name__}: {error}); expected a state "
-            f"dict in a .safetensors file, or in a .pth file that torch.load can read with weights_only=True"
+            f"{setting}: {path} cannot be read as weights ({_reason(error, path)}); expected a state dict in a "
+            ".safetensors file, or in a .pth file of torch.save"
         ) from error
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -130,7 +132,23 @@ def read_weights(path: Path, setting: str = PRETRAINED) -> State:
     tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
     if not tensors or not content:
         raise ModelError(f"{setting}: {path}: expected a state dict (tensors by name), found {type(content).__name__}")
+    spoiled = [key for key, value in content.items() if value.is_floating_point() and value.isnan().any()]
+    if spoiled:
+        count = f"{len(spoiled)} of {len(content)} tensors have NaN"
+        raise ModelError(f"{setting}: {path}: {count}, such as {spoiled[0]}; take weights of a training that converged")
     return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Return why a file cannot be read, in a line; torch's own text for objects advises to execute the file."""
+    if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+        return (
+            "it holds Python objects besides tensors, such as a whole model, and no code of files is run; where you "
+            "trust it, write its weights anew: torch.save(model.state_dict(), PATH)"
+        )
+    if isinstance(error, safetensors.SafetensorError | OSError):
+        return str(error)
+    return "it is damaged, or of another kind"
 
 
 def load_local(

@@ -26,15 +26,6 @@ ENCODERS = ("resnet", "vit", "convnext")
 """Of timm's small networks for tests: five strides, one stride, and strides from 4 on."""
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def build(name: str, encoder: str, bands: int = 3, chip_px: int = 64, note: Any = pytest.fail, **options: Any) -> Any:
     args = {**ARGS[name], "encoder": encoder, **options.pop("args", {})}
     return models.build(TASK, name, bands=bands, outputs=2, args=args, note=note, chip_px=chip_px, **options)
