@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import pickle
 import socket
 import urllib.error
 import urllib.request
@@ -141,7 +140,7 @@ def read_weights(path: Path, setting: str = PRETRAINED) -> State:
 
 def _reason(error: Exception, path: Path) -> str:
     """Return why a file cannot be read, in a line; torch's own text for objects advises to execute the file."""
-    if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
+    if type(error).__name__ == "UnpicklingError" and zipfile.is_zipfile(path):  # torch.load read a file of torch's
         return (
             "it holds Python objects besides tensors, such as a whole model, and no code of files is run; where you "
             "trust it, write its weights anew: torch.save(model.state_dict(), PATH)"
