@@ -237,6 +237,13 @@ def test_an_object_on_the_edge_of_the_area_keeps_its_label(tmp_path: Path, encod
         assert shapely.intersection(outline, shapely.box(0, 0, edge, SIDE)).area >= 0.5 * outline.area
 
 
+def test_labels_of_a_class_that_only_one_part_has_are_not_judged(tmp_path: Path, encoded: list[Path]) -> None:
+    barns = [each for each in objects() if each.class_id == 0]
+    pond = next(each for each in objects() if each.class_id == 1)
+    suspects = review(tmp_path, encoded, write_labels(tmp_path / "a.geojson", [*barns, pond]))
+    assert not [suspect for suspect in suspects if iou(suspect, pond.area) > 0.5]
+
+
 def test_few_labels_give_no_suspects_and_no_labels_are_an_error(tmp_path: Path, encoded: list[Path]) -> None:
     assert review(tmp_path, encoded, write_labels(tmp_path / "a.geojson", objects()[:1])) is not None
     with pytest.raises(DataError, match="nothing to compare labels with"):

@@ -36,6 +36,10 @@ class Models(NamedTuple):
         """Return a model that has not seen the labels of a block."""
         return self.without[fold_of(row, col, self.first_folds[scene], len(self.without))]
 
+    def known(self) -> frozenset[int]:
+        """Return the ids of the classes that every model has learned: others are judged nowhere."""
+        return frozenset.intersection(*(frozenset(head.class_ids) for head in self.without))
+
 
 def read_models(
     sums: Mapping[str, Sequence[Path]], classes: Sequence[ClassName], null_id: int, background: bool

@@ -64,7 +64,10 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, output
     """
     sums = {role.partition("/")[2]: files for role, files in inputs.items() if role.startswith("sums/")}
     models = read_models(sums, settings["classes"], settings["null_id"], settings["background"])
-    reviewed = [_read(inputs, settings, scene) for scene in settings["scenes"]]
+    reviewed = [_read(inputs, settings, scene, models.known()) for scene in settings["scenes"]]
+    names = {int(c["id"]): str(c["name"]) for c in settings["classes"]}
+    for class_id in sorted({label.class_id for each in reviewed for label in each.unjudged} - models.known()):
+        progress.note(f"labels of {names[class_id]} are not judged: they lie in one part of the area, or are too few")
     kinds = typical_of(_areas(reviewed))
     share = min(1.0, settings["most_made"] / max(sum(len(each.labels) for each in reviewed), 1))
     scenes, labels, made, places = list[Scene](), list[Item](), list[Item](), list[Place]()
@@ -77,7 +80,6 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, output
             made += made_of_scene
             places += places_of(number, scene, kinds)
         scenes.append(scene)
-    names = {int(c["id"]): str(c["name"]) for c in settings["classes"]}
     write_suspects(outputs / SUSPECTS, suspects_of(scenes, Gathered(labels, made, places), kinds, names))
 
 
@@ -95,8 +97,10 @@ class _Reviewed(NamedTuple):
     unjudged: Sequence[Label]
 
 
-def _read(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, scene: ReviewedScene) -> _Reviewed:
-    """Read the labels of a scene. Those that lie mostly in its area of interest are judged."""
+def _read(
+    inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, scene: ReviewedScene, known: frozenset[int]
+) -> _Reviewed:
+    """Read the labels of a scene. Those of known classes that lie mostly in its area of interest are judged."""
     name = scene["scene"]
     features, files = SceneFeatures(inputs[f"features/{name}"]), inputs[f"labels/{name}"]
     grid = features.grid
@@ -111,7 +115,7 @@ def _read(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, scen
     labels, unjudged = list[Label](), list[Label]()
     for each in objects:
         if each.shape.area > 0:
-            kept = labels if is_mostly_in(area, each.shape) else unjudged
+            kept = labels if each.class_id in known and is_mostly_in(area, each.shape) else unjudged
             kept.append(Label(each.shape, each.class_id, each.source))
     trained = next(iter(inputs.get(f"scores/{name}", ())), None)
     return _Reviewed(scene, features, files, aoi, trained, area, labels, unjudged)
