@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from rvbuild.cores import thread_count
+from rvbuild.cores import THREADS_VARIABLE, thread_count
 
 #: Fixed variables of workers. Libraries read some of them when they start.
 PINNED: Mapping[str, str] = {
@@ -99,7 +99,9 @@ def for_workers(environ: Mapping[str, str]) -> dict[str, str | None]:
     """
     hidden_variables: dict[str, str | None] = dict.fromkeys(hidden(environ))
     # The number of threads affects the rounding of sums: all libraries use the same number.
-    return {**hidden_variables, **PINNED, "OMP_NUM_THREADS": str(thread_count())}
+    # It may have changed since the process that starts workers was started.
+    threads = {"OMP_NUM_THREADS": str(thread_count()), THREADS_VARIABLE: environ.get(THREADS_VARIABLE)}
+    return {**hidden_variables, **PINNED, **threads}
 
 
 def value_digests(names: Iterable[str]) -> dict[str, str]:
