@@ -37,13 +37,15 @@ def test_what_passes_and_what_does_not() -> None:
         "OMP_NUM_THREADS",
         *PINNED,
     }
-    assert environment.keys().isdisjoint(PASSING)
+    assert {name: environment[name] for name in PASSING if name in environment} == {"RVBUILD_THREADS": "x"}
     assert {name: environment[name] for name in PINNED} == PINNED
 
 
 def test_threads_are_those_that_rvbuild_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RVBUILD_THREADS", "3")
     assert for_workers({"OMP_NUM_THREADS": "1"})["OMP_NUM_THREADS"] == "3"
+    assert for_workers({"RVBUILD_THREADS": "3"})["RVBUILD_THREADS"] == "3"  # whatever starts workers had another
+    assert for_workers({})["RVBUILD_THREADS"] is None
     monkeypatch.setenv("RVBUILD_THREADS", "many")
     with pytest.raises(UsageError, match="RVBUILD_THREADS"):
         for_workers({})
