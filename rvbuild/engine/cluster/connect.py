@@ -73,13 +73,14 @@ def connected(text: str, closing: contextlib.ExitStack) -> Any:
             f"{text}: no Dask scheduler answers there within {_TIMEOUT_S} s ({_last_line(error)}); {_EXPECTED}. Is it "
             "running, and can this machine reach it?"
         ) from None
-    closing.callback(_quietly, client)
+    closing.callback(close_quietly, client, 5)
     return client
 
 
-def _quietly(client: Any) -> None:
+def close_quietly(part: Any, timeout_s: float) -> None:
+    """Close a client or a cluster of Dask within a time; nothing depends on it."""
     with contextlib.suppress(Exception):
-        client.close(timeout=5)
+        part.close(timeout=timeout_s)
 
 
 def _last_line(error: BaseException) -> str:

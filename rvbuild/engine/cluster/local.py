@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rvbuild.engine.cluster.connect import close_quietly
 from rvbuild.engine.run.workers import Interrupted
 from rvbuild.errors import StageError
 
@@ -62,7 +63,7 @@ def started(
         cluster = dask.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50, host="127.0.0.1")
     except (RuntimeError, OSError) as error:
         raise StageError(f"local:{count}: no scheduler can be started ({error.__cause__ or error})") from None
-    closing.callback(_quietly, cluster)
+    closing.callback(close_quietly, cluster, 2 * _END_S)
     logs.mkdir(parents=True, exist_ok=True)
     workers = [
         _Worker(number, [cluster.scheduler_address, str(number), str(system.MEMORY_LIMIT // count)], logs)
@@ -177,11 +178,6 @@ def _watch(
                 note(f"warning: worker {worker.number} of {name} cannot be started again: {reason}; trying on and on")
             worker.pause_s = min(2 * worker.pause_s + 1, _PAUSE_S)
             worker.start()
-
-
-def _quietly(cluster: Any) -> None:
-    with contextlib.suppress(Exception):
-        cluster.close(timeout=2 * _END_S)
 
 
 def main(words: list[str]) -> None:

@@ -69,8 +69,8 @@ class Ensemble(nn.Module):
             return torch.stack(logs).logsumexp(dim=0) - math.log(count)
         shares = [list(range(member, len(images), count)) for member in range(min(count, len(images)))]
         logits = torch.cat([self._logits(member, images[chips]) for member, chips in enumerate(shares)])
-        chips = torch.tensor([chip for share in shares for chip in share], device=images.device)
-        return logits[torch.argsort(chips)]
+        order = torch.tensor([chip for share in shares for chip in share], device=images.device)
+        return logits[torch.argsort(order)]
 
     def _logits(self, member: int, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of one member, those of pixels in the pixels of `images`."""
@@ -100,7 +100,7 @@ def _scaled(images: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 def _whole(scale: float) -> int:
-    """Return how many pixels of an image at least are along one of a member that has larger ones."""
+    """Return the side of the blocks of pixels that are averaged: as many as fit into a pixel of the member."""
     return max(1, int(1 / scale))
 
 

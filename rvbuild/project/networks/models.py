@@ -27,6 +27,9 @@ SCRATCH_MODELS = tuple(name for spec in SPECS.values() for name in spec.scratch)
 
 _SHOWN_MODELS = 8
 
+_OWN_KEYS = ("encoder", "ensemble")
+"""Keys of `[train]` that become arguments of a model."""
+
 _EXAMPLE = 'encoder = "timm/convnext_tiny"'
 
 
@@ -47,10 +50,10 @@ def check_names(model: str, encoder: str | None, args: Mapping[str, object], tas
     task
         The project's.
     """
-    for key in ("encoder", "ensemble"):
+    for key in _OWN_KEYS:
         if key in args:
             yield Finding(("model_args", key), f"is a key of its own: set train.{key}")
-    args = {key: value for key, value in args.items() if key not in ("encoder", "ensemble")}
+    args = {key: value for key, value in args.items() if key not in _OWN_KEYS}
     if encoder is not None:
         yield from _check_encoded(model, encoder, args, task)
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rvbuild.errors import DataError
+from rvbuild.files.marks import decoded
 from rvbuild.review.edits import json_text
 from rvbuild.review.edits.edit import Edit
 from rvbuild.review.edits.json_text import Replacement
@@ -23,8 +24,7 @@ def edit_coco(path: Path, edits: Sequence[Edit]) -> None:
     """
     data = path.read_bytes()
     try:
-        mark = "\ufeff" if data.startswith(b"\xef\xbb\xbf") else ""
-        text = data.decode("utf-8-sig")
+        mark, text = decoded(data)
         parsed = json.loads(text)
         array = json_text.members_of(text, json_text.value_at(text, 0))["annotations"]
         spans = json_text.elements_of(text, array)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rvbuild.errors import DataError
+from rvbuild.files.marks import decoded
 from rvbuild.review.edits.edit import Edit
 
 _FIELD = re.compile(r'(?:^|(?<=,))(?:"(?:[^"]|"")*"[^,]*|[^,]*)')
@@ -27,8 +28,8 @@ def edit_csv(path: Path, edits: Sequence[Edit]) -> None:
     """
     data = path.read_bytes()
     try:
-        mark = "\ufeff" if data.startswith(b"\xef\xbb\xbf") else ""
-        lines = _records(data.decode("utf-8-sig"))
+        mark, text = decoded(data)
+        lines = _records(text)
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot be edited as CSV: {error}") from error
     if not lines:

@@ -11,6 +11,7 @@ import shapely
 import shapely.geometry
 
 from rvbuild.errors import DataError
+from rvbuild.files.marks import decoded
 from rvbuild.review.edits import json_text
 from rvbuild.review.edits.edit import Edit
 from rvbuild.review.edits.json_text import Replacement, Span
@@ -26,8 +27,7 @@ def edit_geojson(path: Path, edits: Sequence[Edit]) -> None:
     """
     data = path.read_bytes()
     try:
-        mark = "\ufeff" if data.startswith(b"\xef\xbb\xbf") else ""
-        text = data.decode("utf-8-sig")
+        mark, text = decoded(data)
         array = json_text.members_of(text, json_text.value_at(text, 0))["features"]
         features = json_text.elements_of(text, array)
         replacements: list[Replacement] = []

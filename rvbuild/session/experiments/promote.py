@@ -13,15 +13,13 @@ import tomli
 
 from rvbuild.errors import UsageError
 from rvbuild.files.durable import sync
+from rvbuild.files.marks import decoded
 from rvbuild.project.model import Project
 from rvbuild.project.toml import overrides
 from rvbuild.project.toml.edit import EditError, set_value
 from rvbuild.project.toml.problems import Override
 from rvbuild.project.toml.reading import shown
 from rvbuild.session.experiments.points import Point
-
-_MARK = b"\xef\xbb\xbf"
-"""Windows' editors begin a file with it; TOML knows none."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,8 @@ def edit(project: Project, point: Point) -> Edit:
     path = Path(os.path.realpath(project.path))
     if point.problems:
         raise UsageError("\n".join([f"{point.id} does not fit the project file any more:", *point.problems]))
-    content = path.read_bytes()
-    mark = _MARK if content.startswith(_MARK) else b""
-    text = before = content.removeprefix(mark).decode("utf-8")
+    mark, before = decoded(path.read_bytes())  # TOML knows no mark
+    text = before
     for argument in point.overrides():
         override = overrides.parse(argument)
         data = tomli.loads(text)
@@ -95,4 +92,4 @@ def edit(project: Project, point: Point) -> Edit:
             raise UsageError(f"{shown(project.path)}: {error}; nothing was written") from None
     name = shown(project.path)
     lines = difflib.unified_diff(before.splitlines(), text.splitlines(), name, name, lineterm="", n=1)
-    return Edit(path, mark + text.encode("utf-8"), tuple(lines), name)
+    return Edit(path, (mark + text).encode("utf-8"), tuple(lines), name)

@@ -64,9 +64,10 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: SuspectsSettings, output
     """
     sums = {role.partition("/")[2]: files for role, files in inputs.items() if role.startswith("sums/")}
     models = read_models(sums, settings["classes"], settings["null_id"], settings["background"])
-    reviewed = [_read(inputs, settings, scene, models.known()) for scene in settings["scenes"]]
+    known = models.known()
+    reviewed = [_read(inputs, settings, scene, known) for scene in settings["scenes"]]
     names = {int(c["id"]): str(c["name"]) for c in settings["classes"]}
-    for class_id in sorted({label.class_id for each in reviewed for label in each.unjudged} - models.known()):
+    for class_id in sorted({label.class_id for each in reviewed for label in each.unjudged} - known):
         progress.note(f"labels of {names[class_id]} are not judged: they lie in one part of the area, or are too few")
     kinds = typical_of(_areas(reviewed))
     share = min(1.0, settings["most_made"] / max(sum(len(each.labels) for each in reviewed), 1))

@@ -131,11 +131,18 @@ def read_weights(path: Path, setting: str = PRETRAINED) -> State:
     tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
     if not tensors or not content:
         raise ModelError(f"{setting}: {path}: expected a state dict (tensors by name), found {type(content).__name__}")
-    spoiled = [key for key, value in content.items() if value.is_floating_point() and value.isnan().any()]
-    if spoiled and setting == PRETRAINED:  # drafts look at all values, once they are in their network
-        count = f"{len(spoiled)} of {len(content)} tensors have NaN"
-        raise ModelError(f"{setting}: {path}: {count}, such as {spoiled[0]}; take weights of a training that converged")
+    if setting == PRETRAINED:  # drafts look at all values, once they are in their network
+        _require_numbers(content, path)
     return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _require_numbers(state: State, path: Path) -> None:
+    spoiled = [key for key, value in state.items() if value.is_floating_point() and value.isnan().any()]
+    if spoiled:
+        count = f"{len(spoiled)} of {len(state)} tensors have NaN"
+        raise ModelError(
+            f"{PRETRAINED}: {path}: {count}, such as {spoiled[0]}; take weights of a training that converged"
+        )
 
 
 def _reason(error: Exception, path: Path) -> str:
