@@ -159,7 +159,7 @@ def fit(
     >>> import torch, rvbuild
     >>> x = torch.linspace(-1, 1, 64)[:, None]
     >>> line = torch.utils.data.TensorDataset(x, 3 * x + 1)
-    >>> fitted = rvbuild.fit(torch.nn.Linear(1, 1), line, loss=torch.nn.functional.mse_loss, lr=0.1, epochs=20)
+    >>> fitted = rvbuild.fit(torch.nn.Linear(1, 1), line, loss=torch.nn.functional.mse_loss, lr=0.1, epochs=40)
     >>> [round(value.item(), 1) for value in fitted.model.parameters()]
     [3.0, 1.0]
     """

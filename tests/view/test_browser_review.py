@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from rvbuild.review.table import TABLE
 from rvbuild.review.verdicts import read_verdicts, set_verdict
@@ -159,3 +159,36 @@ def test_suspects_are_found_and_judged_with_keys_and_no_verdict_is_lost(show: Sh
     expect(page.locator("#suggestions")).to_contain_text("cache/p/suggestions/windows.gpkg")
     expect(page.locator("#scene")).to_have_value("b")
     page.wait_for_function(drawn.replace("suspects", "suggestions"))
+
+
+def test_a_slow_answer_takes_back_no_verdict(show: Show, file: Path) -> None:
+    folder = file.parent.parent / "cache/p/review"
+    page = show(file)
+    page.keyboard.press("v")
+    review(page)
+    count = len(read_verdicts(folder / TABLE))
+    held: list[tuple[Route, APIResponse]] = []
+
+    def hold_first(route: Route) -> None:
+        response = route.fetch()
+        if held:
+            route.fulfill(response=response)
+        else:
+            held.append((route, response))
+
+    page.route("**/api/suspects", hold_first)
+    page.keyboard.press("j")
+    first = current(page)
+    last = list(read_verdicts(folder / TABLE))[-1]
+    assert last != first
+    set_verdict(folder / TABLE, last, "reject", "by another program")  # so that the page asks
+    for _ in range(WAIT_MS // 100):
+        if held:
+            break
+        page.wait_for_timeout(100)
+    page.keyboard.press("a")
+    expect(page.locator("#suspects-said")).to_contain_text("accepted")
+    route, response = held[0]
+    route.fulfill(response=response)
+    expect(page.locator("#suspects-open")).to_have_text(f"{count - 2} open of {count} suspects")
+    assert read_verdicts(folder / TABLE)[first].verdict == "accept"

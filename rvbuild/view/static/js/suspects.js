@@ -8,13 +8,23 @@ import { state, tell } from "./state.js";
 const MOST = 200; // rows of the list
 const undone = []; // what to go back to: {id, verdict, note}
 let saying = ""; // what happened last
+let loads = 0; // only the last one counts
+let changes = 0; // verdicts: an answer that was asked for before may lack one
+let sending = Promise.resolve(); // verdicts on their way
 
 const all = () => state.suspects.suspects;
 const current = () => all().find((one) => one.id === state.suspect);
 const isOpen = (one) => !(one.verdict in VERDICTS) || one.verdict === "";
 
 export async function loadSuspects() {
-  const found = await ask("/api/suspects");
+  const load = (loads += 1);
+  let found, before;
+  do {
+    await sending;
+    before = changes;
+    found = await ask("/api/suspects");
+    if (load !== loads) return;
+  } while (before !== changes);
   state.suspects = { suspects: [], ...found };
   if (state.suspect && !current()) state.suspect = null;
   if (state.scene?.layers.suspects) refresh();
@@ -149,8 +159,11 @@ export async function decide(verdict) {
 async function send(one, verdict, note = null, back = false) {
   const before = { id: one.id, verdict: one.verdict, note: one.note };
   take(one, { verdict, note: note ?? one.note });
+  changes += 1;
   try {
-    const answer = await ask(`/api/verdict?${query({ id: one.id, verdict, note })}`, { method: "POST" });
+    const request = ask(`/api/verdict?${query({ id: one.id, verdict, note })}`, { method: "POST" });
+    sending = Promise.allSettled([sending, request]);
+    const answer = await request;
     if (!back) undone.push({ id: one.id, ...answer.former });
     one.unsaved = Boolean(answer.unsaved);
     state.suspects.message = answer.unsaved ? `${answer.unsaved}. The verdict is kept and will be written as soon as that is possible.` : "";
@@ -169,6 +182,7 @@ async function send(one, verdict, note = null, back = false) {
 
 // A verdict that was given on any page.
 export function takeVerdict({ id, verdict, note, unsaved }) {
+  changes += 1;
   const one = all().find((each) => each.id === id);
   if (!one || (one.verdict === verdict && one.note === note)) return;
   take(one, { verdict, note });
