@@ -11,6 +11,7 @@ from torch import nn
 from rvbuild.errors import ModelError, nearest
 from rvbuild.learn.models import cnn, ensemble, smp_segmentation, timm_classification, unet, user
 from rvbuild.learn.models.bands import ARGUMENTS, with_names
+from rvbuild.learn.models.pretrained.weights import read_once
 from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.project.tasks import SPECS
 from rvbuild.settings.train import Arguments
@@ -20,11 +21,24 @@ def _say_nothing(message: str) -> None:
     pass
 
 
+def _each_once(note: Callable[[str], None]) -> Callable[[str], None]:
+    """Return a `note` that passes on what it has not passed on before."""
+    said: set[str] = set()
+
+    def tell(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            note(message)
+
+    return tell
+
+
 def names(task: str) -> tuple[str, ...]:
     """Return the names of the built-in models of a task."""
     return SPECS[task].models if task in SPECS else ()
 
 
+@read_once()
 def build(
     task: str,
     name: str,
@@ -69,6 +83,7 @@ def build(
     if ":" in name:
         return user.build(name, bands=bands, outputs=outputs, args=args, pretrained=pretrained, note=note, code=code)
     if scales := ensemble.scales_of(args):
+        note = _each_once(note)
         return ensemble.Ensemble(
             lambda scale: build(
                 task,

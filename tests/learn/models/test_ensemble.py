@@ -31,6 +31,28 @@ def test_members_start_from_different_weights():
     assert any(not torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
 
 
+def test_members_share_one_reading_of_a_weights_file_and_its_notes(tmp_path, monkeypatch):
+    path = tmp_path / "weights.pth"
+    single = models.build(PIXELS, "unet", bands=3, outputs=5, args=SMALL)
+    torch.save(single.state_dict(), path)
+    read, notes = [], []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **options: read.append(args) or load(*args, **options))
+    args = {**SMALL, "ensemble": [1, 1, 0.5]}
+    network = models.build(PIXELS, "unet", bands=3, outputs=2, args=args, pretrained=path, note=notes.append)
+    assert len(read) == 1
+    assert len(notes) == 1 and "for another number of classes" in notes[0]
+    for member in network.members:
+        for name, value in member.state_dict().items():
+            if not name.startswith("head"):
+                torch.testing.assert_close(value, single.state_dict()[name], rtol=0, atol=0)
+    first, second, _ = network.members
+    with torch.no_grad():
+        second.get_parameter("down.0.0.weight").add_(1)  # members share no tensors
+    assert torch.equal(first.get_parameter("down.0.0.weight"), single.get_parameter("down.0.0.weight"))
+    assert not torch.equal(first.get_parameter("head.weight"), second.get_parameter("head.weight"))
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_each_member_learns_from_chips_of_its_own(count):
     network = ensemble([1, 1, 1]).train()

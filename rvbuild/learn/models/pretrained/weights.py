@@ -10,6 +10,7 @@ import urllib.request
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ _WITHOUT = {
 
 PATIENCE_S = 30.0
 """Time limit for a server of weights that does not respond."""
+
+_READ: ContextVar[dict[tuple[Path, str], State] | None] = ContextVar("weights that are read", default=None)
+
+
+@contextlib.contextmanager
+def read_once() -> Iterator[None]:
+    """Let `read_weights` read each file once in this block; its callers share the tensors, and change none."""
+    token = _READ.set({} if _READ.get() is None else _READ.get())
+    try:
+        yield
+    finally:
+        _READ.reset(token)
 
 
 def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], *, strict: bool = True) -> None:
@@ -115,6 +128,15 @@ def _patience() -> Iterator[None]:
 
 def read_weights(path: Path, setting: str = PRETRAINED) -> State:
     """Read a state dict from a `.safetensors` file, or from a file of `torch.save`; nothing in it is executed."""
+    known = _READ.get()
+    if known is None:
+        return _read(path, setting)
+    if (path, setting) not in known:
+        known[path, setting] = _read(path, setting)
+    return dict(known[path, setting])
+
+
+def _read(path: Path, setting: str) -> State:
     try:
         if path.suffix.lower() == ".safetensors":
             content: Any = safetensors.torch.load_file(path)
