@@ -57,7 +57,52 @@ def test_one_place_changes(key: tuple[str | int, ...], value: object, old: str, 
     assert set_value(windows, key, value) == windows.replace(old.replace("\n", "\r\n"), new.replace("\n", "\r\n"))
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "old", "new"),
+    [
+        # dotted keys of the file, and of a table
+        ('train.lr = 1  # fast\nname = "x"\n', "train.epochs", "# fast\n", "# fast\ntrain.epochs = 7\n"),
+        ("train.args.crop.min = 1\n[chip]\n", "train.args.noise.std", "[chip]", "train.args.noise.std = 7\n[chip]"),
+        ("train.args.crop.min = 1\n[chip]\n", "train.lr", "[chip]", "train.lr = 7\n[chip]"),
+        ("[train]\nargs.min = 1\nlr = 2\n", "train.args.max", "lr", "args.max = 7\nlr"),
+        # inline tables
+        ("train = { lr = 1 }  # all\n", "train.args.noise.std", "1 }", "1, args.noise.std = 7 }"),
+        ("train = { args.crop.min = 1, lr = 2 }\n", "train.args.crop.max", "2 }", "2, args.crop.max = 7 }"),
+        ("train = {} # all\n", "train.args.max", "{}", "{ args.max = 7 }"),
+        ("train = { lr = 1, steps = [\n1, # one\n2] }\n", "train.epochs", "2] }", "2], epochs = 7 }"),
+        # lists and tables in them
+        ("[scene]\nchannels = [3, 0 , 1] # three\n", "scene.channels.1", "3, 0 ,", "3, 7 ,"),
+        ("[[labels]]\nid = 1\n[[labels]]\nid = 2\n", "labels.0.burn", "1\n", "1\nburn = 7\n"),
+        ("labels = [{ id = 1 }, # one\n { id = 2 }]\n", "labels.1.burn", "id = 2 }", "id = 2, burn = 7 }"),
+        # tables that are only opened further down
+        ("[train.args.crop]\nmin = 1\n", "train.args.seed", "min = 1\n", "min = 1\n\n[train.args]\nseed = 7\n"),
+        ("# a licence\nseed = 1\n[train]\n", "threads", "seed = 1\n", "seed = 1\nthreads = 7\n"),
+    ],
+)
+def test_new_keys_are_written_in_the_form_of_their_table(text: str, key: str, old: str, new: str) -> None:
+    steps = tuple(int(step) if step.isdecimal() else step for step in key.split("."))
+    assert text.count(old) == 1
+    assert set_value(text, steps, 7) == text.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train = {\n  lr = 1, # fast\n}\n", "train = {\n  lr = 1, # fast\n  epochs = 7,\n}\n"),
+        ("train = {\n\tlr = 1 # fast, or so\n}\n", "train = {\n\tlr = 1, # fast, or so\n\tepochs = 7,\n}\n"),
+    ],
+)
+def test_inline_tables_of_several_lines_get_a_line(text: str, expected: str) -> None:
+    try:
+        tomli.loads(text)
+    except ValueError:
+        pytest.skip("TOML 1.1 is newer than this tomli")
+    assert set_value(text, ("train", "epochs"), 7) == expected
+
+
 def test_what_cannot_be_set_is_refused() -> None:
+    with pytest.raises(EditError, match=r'without rewriting a table; set it by hand to \["c"\]'):
+        set_value("[scenes]\nvalidation.fraction = 0.2\n", ("scenes", "validation"), ["c"])
     with pytest.raises(EditError, match=r"train\.lr is no table"):
         set_value('[train]\nlr = "x"\n', ("train", "lr", "x"), 1)
     with pytest.raises(EditError, match="by hand to 1"):

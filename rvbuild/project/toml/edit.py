@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import tomli
 
 from rvbuild.project.toml.keys import Key, dotted
 from rvbuild.project.toml.lines import Scanner
+
+_COMMENT = re.compile(r"#[^\n]*")
 
 
 class EditError(ValueError):
@@ -42,30 +45,32 @@ def _escaped(text: str) -> str:
 def set_value(text: str, key: Key, value: object) -> str:
     r"""Return a TOML document with `key` set to `value`.
 
-    A value that is there is replaced where it stands. A new key comes after the last one of its table; a new table
-    comes last in the file.
+    A value that is there is replaced where it stands. A new key comes after the last one of its table, in the same
+    form: below a header, in an inline table, or dotted. A new table comes last in the file.
 
     >>> set_value("[train]  # fast\nlr = 1e-3  # tried\n", ("train", "lr"), 0.01)
     '[train]  # fast\nlr = 0.01  # tried\n'
+    >>> set_value('train.lr = 1e-3\nname = "x"\n', ("train", "epochs"), 5)
+    'train.lr = 1e-3\ntrain.epochs = 5\nname = "x"\n'
 
     Raises
     ------
     EditError
-        The key is inside a list of tables or of an inline table that does not have it, or line endings are mixed.
+        TOML has no place for the key unless something else is rewritten, or line endings are mixed.
     """
     ends = "\r\n" if "\r\n" in text else "\n"
     if ends == "\r\n" and len(re.findall(r"(?<!\r)\n", text)):
         raise EditError("the lines of the file end in two ways; convert them first")
     text = text.replace("\r\n", "\n")
     expected = _with_value(tomli.loads(text), key, value)
-    edited = _replaced(text, key, toml_text(value))
-    try:
-        is_right = tomli.loads(edited) == expected
-    except ValueError:
-        is_right = False
-    if not is_right:
-        raise EditError(f"{dotted(key)} cannot be set without rewriting a table; set it by hand to {toml_text(value)}")
-    return edited.replace("\n", ends)
+    for edited in _edits(text, key, toml_text(value)):
+        try:
+            is_right = tomli.loads(edited) == expected
+        except ValueError:
+            continue
+        if is_right:
+            return edited.replace("\n", ends)
+    raise EditError(f"{dotted(key)} cannot be set without rewriting a table; set it by hand to {toml_text(value)}")
 
 
 def _with_value(data: dict[str, Any], key: Key, value: object) -> dict[str, Any]:
@@ -79,32 +84,50 @@ def _with_value(data: dict[str, Any], key: Key, value: object) -> dict[str, Any]
     return data
 
 
-def _replaced(text: str, key: Key, value: str) -> str:
+def _edits(text: str, key: Key, value: str) -> Iterator[str]:
+    """Yield texts that may set `key`, the nearest to what is written first; some may not be valid."""
     scanner = Scanner(text)
     scanner.document()
     if key in scanner.values:
         start, end = scanner.values[key]
         stays = text[start:end].rstrip()  # blanks before a comment
-        return text[:start] + value + text[start + len(stays) :]
-    if any(isinstance(step, int) for step in key):
-        raise EditError(f"{dotted(key)} is not written in the file; set it by hand to {value}")
+        yield text[:start] + value + text[start + len(stays) :]
+        return
     for length in range(len(key) - 1, -1, -1):
-        table, name = key[:length], dotted(key[length:])
-        if table in scanner.values:  # an inline table
+        table = key[:length]
+        if table in scanner.values:
             start, end = scanner.values[table]
-            inside = text[start + 1 : end - 1].rstrip()
-            if "\n" in inside or not text[start:end].startswith("{"):
-                break
-            comma = "," if inside.strip() else ""
-            return f"{text[: start + 1]}{inside}{comma} {name} = {value} {text[end - 1 :]}"
-        if length and table in scanner.ends:
-            end = scanner.ends[table]
-            line_end = text.find("\n", end)
-            line_end = len(text) if line_end < 0 else line_end
-            return f"{text[:line_end]}\n{name} = {value}{text[line_end:]}"
-    gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+            if text[start:end].strip("{} \t\n") == "":
+                yield f"{text[:start]}{{ {dotted(key[length:])} = {value} }}{text[end:]}"
+                return
+        if table in scanner.ends and (length or len(key) == 1):
+            base = scanner.ends[table].base
+            assignment = f"{dotted(key[len(base) :])} = {value}"
+            if base in scanner.values:
+                yield _inside(text, scanner.ends[base].position, scanner.values[base][1] - 1, assignment)
+            else:
+                yield _below(text, scanner.ends[table].position, assignment)
     *outer, last = key
-    header = f"[{dotted(outer)}]\n" if outer else ""
     if not outer:
-        return f"{last} = {value}\n{text}"
-    return f"{text}{gap}{header}{dotted((last,))} = {value}\n"
+        yield f"{dotted(key)} = {value}\n{text}"
+    gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
+    yield f"{text}{gap}[{dotted(outer)}]\n{dotted((last,))} = {value}\n"
+
+
+def _below(text: str, position: int, assignment: str) -> str:
+    """Return the text with a line after that of `position`."""
+    line_end = text.find("\n", position)
+    line_end = len(text) if line_end < 0 else line_end
+    return f"{text[:line_end]}\n{assignment}{text[line_end:]}"
+
+
+def _inside(text: str, position: int, end: int, assignment: str) -> str:
+    """Return the text with an assignment after the last one of an inline table, which ends at `position`."""
+    position = len(text[:position].rstrip())
+    rest = text[position:end]  # blanks and, over several lines, a comma and comments
+    if "\n" not in rest:
+        return f"{text[:position]}, {assignment}{text[position:]}"
+    comma = "" if "," in _COMMENT.sub("", rest) else ","
+    line = text[text.rfind("\n", 0, position) + 1 : position]
+    indent = line[: len(line) - len(line.lstrip())]
+    return _below(f"{text[:position]}{comma}{text[position:]}", position, f"{indent}{assignment},")

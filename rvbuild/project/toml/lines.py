@@ -7,6 +7,7 @@ list items begin. It supports tables, arrays of tables, dotted and quoted keys, 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 import tomli
 
@@ -63,6 +64,16 @@ def _unquote(word: str) -> str:
     return str(next(iter(tomli.loads(f"{word} = 0"))))
 
 
+class End(NamedTuple):
+    """Where a table of the text ends: the position after its last assignment, or after its header.
+
+    `base` is the table whose header, braces or file these assignments stand in: keys are written relative to it.
+    """
+
+    position: int
+    base: Key
+
+
 class Scanner:
     """A scan of a document, whose lines end in line feeds alone.
 
@@ -71,16 +82,17 @@ class Scanner:
     lines
         The line of each key and list item.
     values
-        Where the value of each assigned key is in the text: its first character, and the one after its last.
+        Where the value of each assigned key and each list item is in the text: its first character, and the one after
+        its last.
     ends
-        For each table with a header of its own: the position after its last assignment, or after its header.
+        Of each table that a header, an inline table or a dotted key makes.
     """
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.lines: dict[Key, int] = {}
         self.values: dict[Key, tuple[int, int]] = {}
-        self.ends: dict[Key, int] = {}
+        self.ends: dict[Key, End] = {}
         self.position = 0
         self._line = 1
         self._counted = 0  # newlines are counted in _line up to this position
@@ -92,10 +104,9 @@ class Scanner:
         while self._skip_blank():
             if self.text[self.position] == "[":
                 table = self._header()
+                self.ends[table] = End(self.position, table)
             else:
                 self._assignment(table)
-            if table:
-                self.ends[table] = self.position
 
     def _skip_blank(self) -> bool:
         """Go to the next token; return False at the end."""
@@ -142,6 +153,8 @@ class Scanner:
         start = self.position
         self._value(key)
         self.values[key] = (start, self.position)
+        for length in range(len(table), len(key)):
+            self.ends[key[:length]] = End(self.position, table)
 
     def _value(self, key: Key) -> None:
         """Scan the value of `key`, of any type."""
@@ -168,7 +181,9 @@ class Scanner:
                 continue
             item = (*key, count)
             self._mark(item)
+            start = self.position
             self._value(item)
+            self.values[item] = (start, self.position)
             count += 1
         self.position += 1
 
