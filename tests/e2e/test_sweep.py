@@ -131,6 +131,8 @@ def test_all_points_are_checked_before_anything_runs(space: Space) -> None:
     [
         (["sweep"], "--grid train.lr=1e-4,3e-4"),
         (["sweep", "--grid", "train.lr=1", "--metric", "test.mean_iou"], "the evaluated splits are validation"),
+        (["sweep", "--grid", "train.lr=1", "--metric", "validation.mean_iuo"], 'did you mean "validation.mean_iou"?'),
+        (["sweep", "--grid", "train.lr=1", "--metric", "validation.x.iou"], 'there is no class "x"'),
         (["sweep", "--grid", "train.lr=1", "--stage", "evla"], 'did you mean "eval"?'),
         (["exp", "promote", "p12"], "has no points"),
         (["exp", "rm"], "expected ids of points, or --all"),

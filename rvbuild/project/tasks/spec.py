@@ -32,6 +32,8 @@ class TaskSpec:
         The first of `metrics` in words: what is said first of an evaluation.
     metrics : tuple of str
         The metrics that can select the best epoch; the first is the default.
+    summary, of_classes : tuple of str
+        The metrics of evaluations: of all classes together, and of each class.
     raw : tuple of str
         The outputs of infer that predict reads: RAW of the task's module.
     losses : tuple of str
@@ -74,6 +76,8 @@ class TaskSpec:
     models: tuple[str, ...]
     headline: str
     metrics: tuple[str, ...]
+    summary: tuple[str, ...]
+    of_classes: tuple[str, ...]
     raw: tuple[str, ...]
     hub: str
     losses: tuple[str, ...] = ()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rvbuild.engine.keys.artifact import Artifact
 from rvbuild.engine.plan.decide import State
-from rvbuild.errors import UsageError, nearest
 from rvbuild.project.model import Project
-from rvbuild.project.tasks import SPECS
-from rvbuild.rules.common import evaluated
 from rvbuild.session.experiments.build import Variants
 from rvbuild.session.experiments.grid import Keys
-from rvbuild.session.experiments.points import POINTS, Point
+from rvbuild.session.experiments.metrics import figures
+from rvbuild.session.experiments.points import Point
 from rvbuild.session.session import Session
 
 PROJECT = "project"
@@ -38,7 +36,7 @@ class Row:
     message
         Why it failed or is invalid.
     metrics
-        `SPLIT.NAME` and `SPLIT.CLASS.NAME` → value, of the evaluation in the workspace.
+        Name → value, of the evaluation in the workspace; see `metrics.figures`.
     seconds
         What building its own artifacts took.
     shared_seconds
@@ -149,82 +147,6 @@ def _json_lines(path: Path) -> list[Mapping[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):
         return []
-
-
-def figures(evaluation: Any, project: Project) -> dict[str, float]:
-    """Return the metrics of an `eval.json` by name: `validation.mean_iou`, `validation.tree.iou`, `own.NAME`."""
-    values: dict[str, float] = {}
-    try:
-        parts = evaluation.get("splits") or {
-            split: {"overall": evaluation["overall"], "summary": evaluation["summary"]["overall"]}
-            for split in {scene.split for scene in evaluated(project)}
-        }
-        for split, part in parts.items():
-            for name, value in part["summary"].items():
-                values[f"{split}.{name}"] = value
-            for item in part["overall"]:
-                for name, value in item["metrics"].items():
-                    values[f"{split}.{item['class_name']}.{name}"] = value
-        for name, value in (evaluation.get("own") or {}).items():
-            values[f"own.{name}"] = value
-    except (AttributeError, KeyError, TypeError):
-        return {}
-    return {name: float(value) for name, value in values.items() if type(value) in (int, float)}
-
-
-def default_metric(project: Project) -> str:
-    """Return the metric that points are sorted by: the first of the task, of validation scenes.
-
-    Raises
-    ------
-    UsageError
-        No validation scene is evaluated: the choice by test scenes is the user's.
-    """
-    name = SPECS[project.task].metrics[0]
-    splits = {scene.split for scene in evaluated(project)}
-    if "validation" not in splits:
-        hint = (
-            f"; --metric test.{name} chooses by test scenes, whose metrics then say too much of the chosen one"
-            if "test" in splits
-            else ""
-        )
-        raise UsageError(
-            f"{project.title}: no validation scene is evaluated, so nothing says which point is best{hint}"
-        )
-    return f"validation.{name}"
-
-
-def metric_names(project: Project) -> set[str]:
-    """Return the names of the metrics in the evaluations of the project and its points, as far as there are some."""
-    folder = project.workspace / "cache" / project.title
-    names: set[str] = set()
-    for path in (folder / "eval/eval.json", *folder.glob(f"{POINTS}/*/eval/eval.json")):
-        try:
-            names |= figures(json.loads(path.read_bytes()), project).keys()
-        except (OSError, ValueError):
-            continue
-    return names
-
-
-def require_metric(metric: str, project: Project, names: Collection[str]) -> None:
-    """Require that a metric is one of `names`, where some are known.
-
-    Raises
-    ------
-    UsageError
-        It is not; with the nearest name.
-    """
-    split, dot, _ = metric.partition(".")
-    splits = sorted({scene.split for scene in evaluated(project)} | ({"own"} if project.eval.metrics else set()))
-    if not dot or split not in splits:
-        example = default_metric(project) if "validation" in splits else f"{splits[0]}.…" if splits else "none"
-        raise UsageError(
-            f"--metric {metric}: expected SPLIT.NAME, such as {example}; the evaluated splits are "
-            f"{', '.join(splits) or 'none'}"
-        )
-    if names and metric not in names:
-        listed = ", ".join(name for name in sorted(names) if name.count(".") == 1)
-        raise UsageError(f"--metric {metric}: no evaluation has it{nearest(metric, names)} ({listed})")
 
 
 def ranked(every: Sequence[Row], metric: str, *, lowest: bool = False) -> list[Row]:

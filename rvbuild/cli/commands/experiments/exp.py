@@ -12,9 +12,10 @@ from rvbuild.project.model import Project
 from rvbuild.project.toml.edit import toml_text
 from rvbuild.project.toml.reading import shown
 from rvbuild.session.experiments import promote, remove
+from rvbuild.session.experiments.metrics import OWN, default_metric, require_metric
 from rvbuild.session.experiments.page import write_page
 from rvbuild.session.experiments.points import Point, find, remembered
-from rvbuild.session.experiments.results import PROJECT, Row, best, default_metric, ranked, require_metric
+from rvbuild.session.experiments.results import PROJECT, Row, best, ranked
 from rvbuild.session.experiments.results import rows as results
 from rvbuild.session.projects import one_project
 
@@ -57,9 +58,10 @@ def exp(
         return _remove(project, chosen, dry_run)
     if everything or dry_run:
         raise UsageError("exp: --all applies to rm, -n to rm and promote")
-    metric = metric or default_metric(project)
+    projects = [project, *(point.project for point in points if point.project is not None)]
+    metric = metric or default_metric(projects)
     table = results(project, points, _notify, epochs=html)
-    require_metric(metric, project, {name for row in table for name in row.metrics})
+    require_metric(metric, projects, {name for row in table for name in row.metrics})
     if as_json:
         print_table_json(table, metric, lowest)
     elif not points:
@@ -100,6 +102,10 @@ def print_table(table: Sequence[Row], metric: str, lowest: bool) -> None:
     for number, line in enumerate(lines):
         text = "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
         echo(styled(text, "green") if number and line[0] else text)
+    found = {name for row in table for name in row.metrics}
+    if found and metric not in found:
+        hint = nearest(metric, [name for name in found if name.startswith(f"{OWN}.")]) if metric.startswith(OWN) else ""
+        echo(f"  no evaluation has a value of {metric}{hint}")
 
 
 def _value(row: Row, key: str) -> str:

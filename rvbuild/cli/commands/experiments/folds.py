@@ -18,7 +18,7 @@ from rvbuild.project.tasks import SPECS
 from rvbuild.session import seals
 from rvbuild.session.build import Order, Planned
 from rvbuild.session.experiments.folds import FoldGraph, Folds, make
-from rvbuild.session.experiments.results import figures
+from rvbuild.session.experiments.metrics import figures
 from rvbuild.session.projects import one_project
 from rvbuild.session.status import statuses
 

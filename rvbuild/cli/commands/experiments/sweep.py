@@ -17,8 +17,9 @@ from rvbuild.project.model import Project
 from rvbuild.session.build import Order, Planned
 from rvbuild.session.experiments import grid as grids
 from rvbuild.session.experiments.build import Variants
+from rvbuild.session.experiments.metrics import default_metric, require_metric
 from rvbuild.session.experiments.points import Point, make, remember
-from rvbuild.session.experiments.results import Row, default_metric, metric_names, require_metric
+from rvbuild.session.experiments.results import Row
 from rvbuild.session.experiments.results import rows as results
 from rvbuild.session.names import BUILDING
 from rvbuild.session.projects import one_project
@@ -50,10 +51,10 @@ def sweep(
     axes = grids.parse(grid)
     every = grids.points(axes, count, seed)
     project = one_project(words, "sweep")
-    metric = metric or default_metric(project)
-    require_metric(metric, project, metric_names(project))
     points = make(project.path, every)
     loaded = [point.project for point in points if point.project is not None]
+    metric = metric or default_metric([project, *loaded])
+    require_metric(metric, [project, *loaded])
     variants = Variants(project, loaded)
     reporter = report.make(True, verbosity, as_json)
     ask = trust_prompt.asker(not as_json)
