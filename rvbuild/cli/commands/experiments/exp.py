@@ -155,7 +155,7 @@ def _promote(project: Project, point: Point, dry_run: bool) -> int:
     echo("\n".join(edit.lines))
     if not dry_run:
         edit.write()
-        echo(f"{edit.shown}: written; `rvbuild build {edit.shown}` restores what was built, and builds nothing anew")
+        echo(f"{edit.shown}: written; `rvbuild build {edit.shown}` restores what the point has built")
     return 0
 
 
