@@ -22,7 +22,7 @@ def figures(evaluation: Any, project: Project) -> dict[str, float]:
     `validation.mean_iou`; `validation.tree.iou` of a class; `own.metrics:cost` of a function that returns a number,
     `own.metrics:cost.NAME` of one that returns numbers by name.
     """
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     try:
         parts = evaluation.get("splits") or {
             split: {"overall": evaluation["overall"], "summary": evaluation["summary"]["overall"]}
