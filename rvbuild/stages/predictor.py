@@ -13,7 +13,7 @@ from rvbuild.errors import ModelError
 from rvbuild.learn.backend import load_backend
 from rvbuild.learn.model_files import ONNX, ModelInfo, read_info, require_named
 from rvbuild.settings.train import TrainedSettings
-from rvbuild.stages.engines.exported import is_installed, load_exported
+from rvbuild.stages.engines.exported import is_installed, load_exported, require_engine
 from rvbuild.stages.names import EXPORTED_ENGINES, Engine, ExportedEngine
 
 
@@ -103,24 +103,37 @@ def load_predictor(
         names, or by one that cannot be used; or there is no such engine.
     """
     info = read_info(description)
-    prefix, exported = f"{where}: " if where else "", weights.with_name(ONNX)
+    require_usable(weights, info, engine, where)
     if exported_by := exported_engine(engine, info):
-        if exported.is_file():
-            return load_exported(exported, info, exported_by, device, where=f"{prefix}{ONNX}")
-        reason = "torch is not installed" if engine == "auto" else f"{engine} was requested"
-        raise ModelError(
-            f"{prefix}{reason}, and there is no model as ONNX. Make the bundle again with onnx = true in [bundle], or "
-            "predict with torch"
-        )
+        return load_exported(weights.with_name(ONNX), info, exported_by, device, where=_named(where, ONNX))
     if info.backend:
         if not run_embedded_code:
             require_named(description, info.model, info.model_args, trained)
         return load_backend(weights, info, info.code if run_embedded_code else None)
-    if not has_torch():
-        raise ModelError(f"{prefix}torch is not installed: pip install rvbuild, or use another engine")
     from rvbuild.stages.network import load_network  # it imports torch
 
     return load_network(weights, description, device, trained=trained, run_embedded_code=run_embedded_code)
+
+
+def require_usable(weights: Path, info: ModelInfo, engine: Engine, where: str = "") -> None:
+    """Raise a ModelError if what is to compute a model is not installed, or needs an export that is not there.
+
+    The arguments are those of `load_predictor`.
+    """
+    exported_by = exported_engine(engine, info)
+    if exported_by is None:
+        if not info.backend and not has_torch():
+            raise ModelError(_named(where, "torch is not installed: pip install rvbuild, or use another engine"))
+    elif weights.with_name(ONNX).is_file():
+        require_engine(exported_by, info, _named(where, ONNX))
+    else:
+        reason = "torch is not installed" if engine == "auto" else f"{engine} was requested"
+        advice = "Make the bundle again with onnx = true in [bundle], or predict with torch"
+        raise ModelError(_named(where, f"{reason}, and there is no model as ONNX. {advice}"))
+
+
+def _named(where: str, text: str) -> str:
+    return f"{where}: {text}" if where else text
 
 
 def exported_engine(engine: Engine, info: ModelInfo) -> ExportedEngine | None:

@@ -20,9 +20,11 @@ from rvbuild.errors import DataError, ModelError
 from rvbuild.learn import models
 from rvbuild.learn.checkpoint import save_model
 from rvbuild.learn.model_files import ModelInfo, read_info, write_info
+from rvbuild.progress import Silent
 from rvbuild.stages import predictor
 from rvbuild.stages.bundle import portable
 from rvbuild.stages.bundle.card import _metrics
+from rvbuild.stages.bundle.jobs import open_once
 from rvbuild.stages.engines import exporting
 from tests.stages.sample_bundles import CODE, LOG, MEMBERS, PORTABLE, contents, pack, predict_images, rewrite, with_code
 from tests.stages.sample_scenes import CLASSES, NULL, empty, image_array, predict_settings, write_model, write_raster
@@ -184,6 +186,16 @@ def test_a_bundle_without_onnx_says_what_to_do(packed: Path, tmp_path: Path, mon
         predict_images(packed, [scene], tmp_path / "out")
     with pytest.raises(ModelError, match=r"torch is not installed: pip install rvbuild"):
         predict_images(packed, [scene], tmp_path / "out", engine="torch")
+
+
+def test_what_is_not_installed_is_said_once_when_a_bundle_is_opened(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "has_torch", lambda: False)
+    for engine, message in (("torch", "torch is not installed: pip"), ("auto", "no model as ONNX")):
+        (tmp_path / engine).mkdir()
+        with pytest.raises(ModelError, match=message):
+            open_once(packed, tmp_path / engine, False, engine, Silent())  # type: ignore[arg-type]
 
 
 SPOILED = [

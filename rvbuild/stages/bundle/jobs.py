@@ -27,7 +27,7 @@ from rvbuild.stages.bundle.predict import (
 )
 from rvbuild.stages.bundle.write import PROJECT
 from rvbuild.stages.names import AnyTestTime, Engine
-from rvbuild.stages.predictor import Predictor, engine_of, exported_engine, load_predictor
+from rvbuild.stages.predictor import Predictor, engine_of, exported_engine, load_predictor, require_usable
 
 
 class Opened(TypedDict):
@@ -66,12 +66,13 @@ def open_once(bundle: Path, into: Path, allow_code: bool, engine: Engine, progre
     DataError
         The bundle is damaged.
     ModelError
-        It needs Python code that is not allowed to run.
+        It needs Python code that is not allowed to run, or an engine that is not installed.
     """
     settings = open_bundle(bundle, into)
     info = read_info(into / DESCRIPTION)
     without_code = allow_code or exported_engine(engine, info) is not None
     require_permission(bundle, info, settings["image"], without_code, allow_code)
+    require_usable(into / WEIGHTS, info, engine, str(bundle))
     _require_writer(bundle, settings["predict"])
     image = settings["image"]
     layers = image.get("layers", [])

@@ -131,6 +131,14 @@ class ExportedNetwork:
             raise DataError(f"{self._where}: {error}") from error
 
 
+def require_engine(engine: ExportedEngine, info: ModelInfo, where: str) -> None:
+    """Raise a ModelError if an engine is not installed, or cannot compute a model."""
+    if not is_installed(engine):
+        raise ModelError(f"{where}: needs the package {engine}: pip install 'rvbuild[{ENGINE_EXTRAS[engine]}]'")
+    if reason := misfit(engine, info.dtype):
+        raise ModelError(f"{where}: {reason}; use the engine onnxruntime or torch")
+
+
 def load_exported(
     path: Path, info: ModelInfo, engine: ExportedEngine, device: str = "auto", where: str = ""
 ) -> ExportedNetwork:
@@ -157,10 +165,7 @@ def load_exported(
         The file is no network of this model.
     """
     where = where or str(path)
-    if not is_installed(engine):
-        raise ModelError(f"{where}: needs the package {engine}: pip install 'rvbuild[{ENGINE_EXTRAS[engine]}]'")
-    if reason := misfit(engine, info.dtype):
-        raise ModelError(f"{where}: {reason}; use the engine onnxruntime or torch")
+    require_engine(engine, info, where)
     try:
         graph = _GRAPHS[engine](path, device)
     except ModelError:
