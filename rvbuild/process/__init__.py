@@ -1,1 +1,1 @@
-"""The current process: its module path, its environment variables, its threads."""
+"""The current process: its module path, its environment variables, its threads, its memory."""

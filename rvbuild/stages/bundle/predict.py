@@ -13,6 +13,7 @@ from rvbuild import tasks
 from rvbuild.errors import DataError, ModelError
 from rvbuild.geo.raster.array import ArrayImage
 from rvbuild.learn.model_files import DESCRIPTION, ModelInfo, read_info
+from rvbuild.process.memory import give_back
 from rvbuild.progress import Progress
 from rvbuild.settings.image import ImageSettings
 from rvbuild.settings.predict import PredictSettings
@@ -116,6 +117,7 @@ def predict_into(
 ) -> None:
     """Write the prediction for one scene into an empty directory."""
     infer_scene(predictor, files, settings, outputs, progress)
+    give_back()
     task = tasks.get(settings["task"])
     task.derive({path.name: path for path in outputs.iterdir()}, settings, outputs, progress)
     for name in set(task.RAW) - results.NAMED:

@@ -18,6 +18,7 @@ from rvbuild.cores import thread_count
 from rvbuild.errors import DataError, ModelError
 from rvbuild.learn.export.inputs import as_input, input_type
 from rvbuild.learn.model_files import ModelInfo
+from rvbuild.process.memory import give_back
 from rvbuild.stages.engines.fits import misfit
 from rvbuild.stages.engines.graph import Graph, Interface
 from rvbuild.stages.engines.onnx_runtime import OnnxRuntimeGraph
@@ -172,6 +173,7 @@ def load_exported(
         raise
     except Exception as error:  # engines have their own exceptions, which share no base
         raise ModelError(f"{where}: {engine} cannot open it: {_line(error)}") from error
+    give_back()  # the file, and weights in other orders
     return ExportedNetwork(graph, engine, info, where)
 
 
