@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -11,15 +12,24 @@ from torch.nn import functional
 
 from rvbuild.errors import ModelError
 from rvbuild.learn.steps.encoder import Encoder, side_by_side
-from rvbuild.project.networks import SCALES, SIZES
+from rvbuild.project.networks import LOOKS, SCALES, SIZES
 from rvbuild.settings.train import Arguments
 
 ARGUMENT = "ensemble"
 """What `train.ensemble` is called among the arguments of a model."""
 
 
-def scales_of(args: Arguments) -> tuple[float, ...]:
-    """Return the scales of the members, which `args` have; none: a single network.
+class Scales(NamedTuple):
+    """The side of a pixel of the image in the pixels of a member: with 0.5 it sees pixels of twice the side."""
+
+    learning: float
+    """While it trains."""
+    looking: tuple[float, ...]
+    """When it predicts: the mean over all counts."""
+
+
+def scales_of(args: Arguments) -> tuple[Scales, ...]:
+    """Return the scales of each member, which `args` have; none: a single network.
 
     Raises
     ------
@@ -28,16 +38,20 @@ def scales_of(args: Arguments) -> tuple[float, ...]:
     """
     if ARGUMENT not in args:
         return ()
-    scales = args[ARGUMENT]
-    if (
-        isinstance(scales, list | tuple)
-        and SIZES[0] <= len(scales) <= SIZES[1]
-        and all(isinstance(scale, int | float) and SCALES[0] <= scale <= SCALES[1] for scale in scales)
-    ):
-        return tuple(map(float, scales))
+    members = args[ARGUMENT]
+    if isinstance(members, list | tuple) and SIZES[0] <= len(members) <= SIZES[1]:
+        looking = [tuple(member) if isinstance(member, list | tuple) else (member,) for member in members]
+        if all(_are_scales(scales) for scales in looking):
+            return tuple(Scales(float(scales[0]), tuple(map(float, scales))) for scales in looking)
     raise ModelError(
         f"train.ensemble: expected the scales of {SIZES[0]} to {SIZES[1]} networks, numbers from {SCALES[0]} to "
-        f"{SCALES[1]}; found {scales!r}"
+        f"{SCALES[1]}, or lists of 1 to {LOOKS} of them; found {members!r}"
+    )
+
+
+def _are_scales(scales: Sequence[object]) -> bool:
+    return 1 <= len(scales) <= LOOKS and all(
+        isinstance(scale, int | float) and SCALES[0] <= scale <= SCALES[1] for scale in scales
     )
 
 
@@ -46,41 +60,53 @@ class Ensemble(nn.Module):
 
     While it trains, each member learns from chips of its own: member i of n from chips i, i + n, i + 2 n and so on of a
     batch. So an epoch costs as much as one of a single network, and members differ. Otherwise all members predict all
-    images, and the result is the logarithm of their mean probabilities (deep ensembles, Lakshminarayanan et al. 2017).
+    images, at all scales that they look at, and the result is the logarithm of the mean of their probabilities (deep
+    ensembles, Lakshminarayanan et al. 2017). Members count alike, however many scales they look at.
 
     Parameters
     ----------
     make
-        Makes a member for a scale.
+        Makes a member for the scale at which it learns.
     scales
-        For each member, the side of a pixel of the image in its own pixels: with 0.5 it sees pixels of twice the side.
+        Those of each member.
     """
 
-    def __init__(self, make: Callable[[float], nn.Module], scales: Sequence[float]) -> None:
+    def __init__(self, make: Callable[[float], nn.Module], scales: Sequence[Scales]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(map(make, scales))
+        self.members = nn.ModuleList(make(each.learning) for each in scales)
         self._scales = tuple(scales)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of `images`."""
         count = len(self._scales)
         if not self.training:
-            logs = [functional.log_softmax(self._logits(member, images), dim=1) for member in range(count)]
-            return torch.stack(logs).logsumexp(dim=0) - math.log(count)
+            return _mean([self._predicted(member, images) for member in range(count)])
         shares = [list(range(member, len(images), count)) for member in range(min(count, len(images)))]
-        logits = torch.cat([self._logits(member, images[chips]) for member, chips in enumerate(shares)])
+        logits = torch.cat(
+            [self._logits(member, self._scales[member].learning, images[chips]) for member, chips in enumerate(shares)]
+        )
         order = torch.tensor([chip for share in shares for chip in share], device=images.device)
         return logits[torch.argsort(order)]
 
-    def _logits(self, member: int, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits of one member, those of pixels in the pixels of `images`."""
+    def _predicted(self, member: int, images: torch.Tensor) -> torch.Tensor:
+        """Return the logarithms of the probabilities of one member."""
+        scales = self._scales[member].looking
+        return _mean([functional.log_softmax(self._logits(member, scale, images), dim=1) for scale in scales])
+
+    def _logits(self, member: int, scale: float, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of one member at a scale, those of pixels in the pixels of `images`."""
         height, width = images.shape[-2:]
-        logits: torch.Tensor = self.members[member](_scaled(images, self._scales[member]))
+        logits: torch.Tensor = self.members[member](_scaled(images, scale))
         if logits.dim() == 4 and logits.shape[-2:] != (height, width):
-            below, right = (-side % _whole(self._scales[member]) for side in (height, width))
+            below, right = (-side % _whole(scale) for side in (height, width))
             whole = (height + below, width + right)
             logits = functional.interpolate(logits, whole, mode="bilinear", align_corners=False)[..., :height, :width]
         return logits
+
+
+def _mean(logs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the logarithm of the mean of what `logs` are the logarithms of."""
+    return torch.stack(list(logs)).logsumexp(dim=0) - math.log(len(logs)) if len(logs) > 1 else logs[0]
 
 
 def _scaled(images: torch.Tensor, scale: float) -> torch.Tensor:

@@ -13,3 +13,6 @@ EXTRA = "rvbuild[timm]"
 
 SIZES, SCALES = (2, 16), (0.1, 4.0)
 """How many networks an ensemble may have, and their scales."""
+
+LOOKS = 8
+"""At how many scales one of them may look."""

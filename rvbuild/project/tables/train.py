@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, Strict, Tag
 
-from rvbuild.project.networks import SCALES, TIMM, models
+from rvbuild.project.networks import TIMM, models
 from rvbuild.project.networks.bands import bands_settings, check_bands
 from rvbuild.project.networks.models import ALL_MODELS, DECODERS, MODELS, NEED_ENCODER
 from rvbuild.project.networks.timm import with_weights
@@ -17,7 +17,7 @@ from rvbuild.project.tables.own_chips import ChipsTable
 from rvbuild.project.tables.references import Reference, names_schema
 from rvbuild.project.tables.training.augment import Augmentation, augment_settings, check_augment
 from rvbuild.project.tables.training.encoder import check_encoder
-from rvbuild.project.tables.training.ensemble import check_ensemble
+from rvbuild.project.tables.training.ensemble import Scales, as_lists, check_ensemble
 from rvbuild.project.tables.training.loss import Loss, check_loss, loss_settings
 from rvbuild.project.tables.training.schedule import Steps, check_schedule
 from rvbuild.project.tables.training.selection import Selection
@@ -50,8 +50,6 @@ Pretrained: TypeAlias = Annotated[
     by_type({bool: "<switch>", str: "<file>"}, "true, false or a path to weights"),
 ]
 
-
-Scales: TypeAlias = Annotated[tuple[Annotated[float, Field(ge=SCALES[0], le=SCALES[1])], ...], Strict(False)]
 
 _WITH_ENCODER = "; ".join(f"{', '.join(names)} ({task})" for task, names in DECODERS.items() if names)
 
@@ -118,7 +116,9 @@ class TrainTable(Table):
     ensemble: Scales | None = Field(
         None,
         description="Several networks in one, whose scores are averaged: the scale of the pixels of each, such as "
-        "[0.5, 0.5, 1.0], where 0.5 means pixels of twice the side. Each learns from chips of its own in each batch. "
+        "[0.5, 0.5, 1.0], where 0.5 means pixels of twice the side. Each learns from chips of its own in each batch. A "
+        "list in the place of a number, such as [0.5, 0.4, 0.6], has the scale at which a network learns, and those at "
+        "which it looks as well when it predicts. "
         "For semantic_segmentation and chip_classification. Default: one network.",
     )
     backend: Reference | None = Field(
@@ -379,7 +379,7 @@ class TrainTable(Table):
         elif settings["model"].startswith(TIMM) and settings["pretrained"] is True:
             settings["model"] = with_weights(settings["model"])
         if self.ensemble is not None:
-            settings["model_args"] = {**settings["model_args"], "ensemble": list(self.ensemble)}
+            settings["model_args"] = {**settings["model_args"], "ensemble": as_lists(self.ensemble)}
         if named := bands_settings(self.bands, self.weights_bands):
             settings["model_args"] = {**settings["model_args"], **named}
         settings["loss_args"] = loss_settings(self.loss, self.loss_args)

@@ -26,6 +26,21 @@ def test_scores_are_means_over_members():
         torch.testing.assert_close(fold_batchnorm(network)(images).softmax(1), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_a_member_learns_at_one_scale_and_looks_at_several():
+    network = ensemble([[0.5, 0.25, 1], 1])
+    sides = []
+    network.members[0].register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
+    images = torch.rand(2, 3, 32, 32)
+    network.train()(images)
+    assert sides == [16]
+    with torch.inference_mode():
+        score = network.eval()(images).softmax(1)
+        assert sides == [16, 16, 8, 32]
+        looks = [network._logits(0, scale, images).softmax(1) for scale in (0.5, 0.25, 1)]
+        expected = (sum(looks) / 3 + network.members[1](images).softmax(1)) / 2
+    torch.testing.assert_close(score, expected)
+
+
 def test_members_start_from_different_weights():
     first, second = ensemble([1, 1]).members
     assert any(not torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
@@ -95,7 +110,7 @@ def test_logits_lie_where_their_pixels_are(scale, side):
     network.members = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
     ramp = torch.arange(side).float().expand(1, 1, 4, side) / side
     with torch.inference_mode():
-        pixels = network._logits(0, torch.cat([ramp, -ramp], 1))[0, 0, 0]
+        pixels = network._logits(0, scale, torch.cat([ramp, -ramp], 1))[0, 0, 0]
     inner = slice(5, -5)  # at the edges, pixels are repeated
     torch.testing.assert_close(pixels[inner], ramp[0, 0, 0, inner], atol=0.5 / side, rtol=0)
 
@@ -125,7 +140,10 @@ def test_layers_of_encoders_are_side_by_side():
     assert len({id(p) for p in encoder.parameters()}) == 2 * len(single.parameters())
 
 
-@pytest.mark.parametrize("scales", [[1], [1, 0], [1, "2"], [1] * 17, 2, "ab", [1, float("nan")]])
+@pytest.mark.parametrize(
+    "scales",
+    [[1], [1, []], [1, [1, 5]], [1, [1] * 9], [1, [[1]]], [1, 0], [1, "2"], [1] * 17, 2, "ab", [1, float("nan")]],
+)
 def test_scales_of_files_are_checked_again(scales):
     with pytest.raises(ModelError, match=r"train\.ensemble: expected the scales of 2 to 16 networks"):
         ensemble(scales)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Annotated, TypeAlias
 
-from rvbuild.project.networks import SIZES
+from pydantic import Field, Strict, Tag
+
+from rvbuild.project.networks import LOOKS, SCALES, SIZES
 from rvbuild.project.tasks import SPECS
 from rvbuild.project.toml.keys import show
-from rvbuild.project.toml.table import REFERENCE, Finding
+from rvbuild.project.toml.table import REFERENCE, Finding, by_type
+
+_Scale: TypeAlias = Annotated[float, Field(ge=SCALES[0], le=SCALES[1])]
+_Looks: TypeAlias = Annotated[tuple[_Scale, ...], Field(min_length=1, max_length=LOOKS), Strict(False)]
+_ScalesOfNetwork: TypeAlias = Annotated[
+    Annotated[_Scale, Tag("<scale>")] | Annotated[_Looks, Tag("<scales>")],
+    by_type({int: "<scale>", float: "<scale>", list: "<scales>", tuple: "<scales>"}, "a number or a list of numbers"),
+]
+Scales: TypeAlias = Annotated[tuple[_ScalesOfNetwork, ...], Strict(False)]
 
 
-def check_ensemble(
-    scales: Sequence[float] | None, model: str, task: str, batch_size: int, shards: int
-) -> Iterator[Finding]:
+def as_lists(scales: Scales) -> list[float | list[float]]:
+    """Return scales as the settings have them."""
+    return [list(looks) if isinstance(looks, tuple) else looks for looks in scales]
+
+
+def check_ensemble(scales: Scales | None, model: str, task: str, batch_size: int, shards: int) -> Iterator[Finding]:
     """Find networks that cannot be joined, and more networks than a part of a batch has chips.
 
     Parameters
