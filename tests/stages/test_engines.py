@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -159,10 +160,16 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(
     bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = bundles["semantic_segmentation"]
-    monkeypatch.setattr(exported, "is_installed", lambda engine: False)
-    for engine, extra in (("openvino", "openvino"), ("onnxruntime", "onnx")):
-        with pytest.raises(ModelError, match=rf"^B: needs the package {engine}: pip install 'rvbuild\[{extra}\]'$"):
-            load_exported(folder / "model.onnx", read_info(folder / DESCRIPTION), engine, where="B")  # type: ignore[arg-type]
+    sources = {
+        True: {"openvino": "rvbuild[openvino]", "onnxruntime": "rvbuild[onnx]"},
+        False: {"openvino": "rvbuild-runtime[openvino]", "onnxruntime": "rvbuild-runtime"},
+    }
+    for with_torch, of_engines in sources.items():
+        monkeypatch.setattr(exported, "is_installed", lambda name, it=with_torch: it and name == "torch")
+        for engine, source in of_engines.items():
+            message = re.escape(f"B: needs the package {engine}: pip install '{source}'")
+            with pytest.raises(ModelError, match=f"^{message}$"):
+                load_exported(folder / "model.onnx", read_info(folder / DESCRIPTION), engine, where="B")  # type: ignore[arg-type]
 
 
 def test_auto_is_the_first_engine_that_is_installed(bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,9 +154,10 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         from rvbuild.session.predicting.plan import Settings, plan
         from rvbuild.session.predicting.run import Run
 
-        shared = {"bundle": bundle, "allow_code": order.allow_code, "engine": order.engine}
+        named = order.named.absolute()
+        shared = {"named": named, "allow_code": order.allow_code, "engine": order.engine}
         resource = "torch" if order.engine in ("auto", "torch") else "cpu"
-        start = Job("rvbuild.stages.bundle.jobs:open_once", {**shared, "into": into}, resource)
+        start = Job("rvbuild.stages.bundle.jobs:open_once", {**shared, "bundle": bundle, "into": into}, resource)
         facts = executor.run(start, Silent())
         chosen = scenes(found, facts["files"], facts["assets"], order.assets)
         _require_names(chosen)
@@ -169,9 +170,7 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         on_torch = facts["engine"] == "torch"
         demand = Demand(cores=max(1, cores() // jobs), device=facts["device"] if on_torch else "cpu")
         code = lock.edited(("infer", "predict"), facts["task"], folder.state)
-        settings = Settings(
-            bundle, order.named.absolute(), facts["engine"], order.tta, code, demand, "torch" if on_torch else "cpu"
-        )
+        settings = Settings(bundle, named, facts["engine"], order.tta, code, demand, "torch" if on_torch else "cpu")
         planned = plan(folder, chosen, settings, companions, order.always_make)
         run = Run(folder, executor, this_machine(), reporter, {**shared, "opened": into, "tta": order.tta}, companions)
         yield Prepared(folder, planned, run, jobs)

@@ -45,13 +45,15 @@ class Opened(TypedDict):
     """The names that vector files of a result may have."""
 
 
-def open_once(bundle: Path, into: Path, allow_code: bool, engine: Engine, progress: Progress) -> Opened:
+def open_once(bundle: Path, named: Path, into: Path, allow_code: bool, engine: Engine, progress: Progress) -> Opened:
     """Extract a bundle for the jobs that follow, and return what it is.
 
     Parameters
     ----------
     bundle
         The zip.
+    named
+        What messages call it.
     into
         An existing empty directory.
     allow_code
@@ -68,12 +70,12 @@ def open_once(bundle: Path, into: Path, allow_code: bool, engine: Engine, progre
     ModelError
         It needs Python code that is not allowed to run, or an engine that is not installed.
     """
-    settings = open_bundle(bundle, into)
+    settings = open_bundle(bundle, into, named)
     info = read_info(into / DESCRIPTION)
     without_code = allow_code or exported_engine(engine, info) is not None
-    require_permission(bundle, info, settings["image"], without_code, allow_code)
-    require_usable(into / WEIGHTS, info, engine, str(bundle))
-    _require_writer(bundle, settings["predict"])
+    require_permission(named, info, settings["image"], without_code, allow_code)
+    require_usable(into / WEIGHTS, info, engine, str(named))
+    _require_writer(named, settings["predict"])
     image = settings["image"]
     layers = image.get("layers", [])
     return {
@@ -87,7 +89,7 @@ def open_once(bundle: Path, into: Path, allow_code: bool, engine: Engine, progre
 
 
 def predict_files(
-    bundle: Path,
+    named: Path,
     opened: Path,
     image: Sequence[Path],
     outputs: Path,
@@ -100,8 +102,8 @@ def predict_files(
 
     Parameters
     ----------
-    bundle
-        The zip, for messages.
+    named
+        The bundle, for messages.
     opened
         The directory that it was extracted to.
     image
@@ -122,8 +124,8 @@ def predict_files(
     ModelError
         The model cannot be loaded.
     """
-    settings, predictor = _loaded(bundle, opened, allow_code, engine, tta, os.environ.get(CARD_VARIABLE))
-    require_memory(bundle, settings, predictor.info, [image])
+    settings, predictor = _loaded(named, opened, allow_code, engine, tta, os.environ.get(CARD_VARIABLE))
+    require_memory(named, settings, predictor.info, [image])
     predict_into(predictor, settings, image, outputs, progress)
 
 

@@ -30,7 +30,7 @@ from rvbuild.tasks.metrics.tables import without_null
 Settings: TypeAlias = BundleSettings[PredictSettings]
 
 
-def open_bundle(path: Path, into: Path) -> Settings:
+def open_bundle(path: Path, into: Path, named: Path | None = None) -> Settings:
     """Extract a bundle and return its settings of prediction.
 
     Nothing in a bundle is executed here. With a key in the environment (RVBUILD_BUNDLE_KEY) it must be signed.
@@ -41,6 +41,8 @@ def open_bundle(path: Path, into: Path) -> Settings:
         The zip.
     into
         An existing empty directory that receives the members.
+    named
+        What messages call it; default: the path.
 
     Returns
     -------
@@ -52,25 +54,26 @@ def open_bundle(path: Path, into: Path) -> Settings:
     DataError
         The file is damaged, or was not written by the bundle stage.
     """
+    shown = named or path
     if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a bundle, as written by `rvbuild bundle`")
+        raise DataError(f"{shown}: no such file; expected a bundle, as written by `rvbuild bundle`")
     names = extract_zip(path, into, MEMBERS, bundle_signature.checker(path))
-    where = f"{path}: {PROJECT}"
+    where = f"{shown}: {PROJECT}"
     settings = checked_settings(read_json(into / PROJECT, where), where)
-    read_json(into / STATS, f"{path}: {STATS}")
+    read_json(into / STATS, f"{shown}: {STATS}")
     try:
         info = read_info(into / DESCRIPTION)
     except ModelError as error:
-        raise DataError(f"{path}: {error}") from error
-    _require_agreement(path, settings, info)
+        raise DataError(f"{shown}: {error}") from error
+    _require_agreement(shown, settings, info)
     embedded = {DESCRIPTION: code_members(info.code), PROJECT: code_members(settings["image"].get("code"))}
     if set(names) - MEMBERS - EXTRAS != {name for code in embedded.values() for name in code}:
-        raise DataError(f"{path}: the files under code/ are not the modules that {DESCRIPTION} and {PROJECT} embed")
+        raise DataError(f"{shown}: the files under code/ are not the modules that {DESCRIPTION} and {PROJECT} embed")
     for member, code in embedded.items():
         for name, text in code.items():
             # A person reads the file, Python runs the text: they must be the same.
             if (into / name).read_bytes() != text:
-                raise DataError(f"{path}: {name} differs from the module that {member} embeds")
+                raise DataError(f"{shown}: {name} differs from the module that {member} embeds")
     return settings
 
 

@@ -40,7 +40,7 @@ _GRAPHS: Mapping[ExportedEngine, Callable[[Path, str], Graph]] = {
 
 
 def is_installed(engine: str) -> bool:
-    """Tell whether the package of an engine is installed, without importing it; each has the name of its engine."""
+    """Tell whether an engine is installed, without importing it: a package of the same name."""
     return importlib.util.find_spec(engine) is not None
 
 
@@ -135,7 +135,9 @@ class ExportedNetwork:
 def require_engine(engine: ExportedEngine, info: ModelInfo, where: str) -> None:
     """Raise a ModelError if an engine is not installed, or cannot compute a model."""
     if not is_installed(engine):
-        raise ModelError(f"{where}: needs the package {engine}: pip install 'rvbuild[{ENGINE_EXTRAS[engine]}]'")
+        runtime = {"onnxruntime": "rvbuild-runtime", "openvino": "rvbuild-runtime[openvino]"}
+        source = f"rvbuild[{ENGINE_EXTRAS[engine]}]" if is_installed("torch") else runtime[engine]
+        raise ModelError(f"{where}: needs the package {engine}: pip install '{source}'")
     if reason := misfit(engine, info.dtype):
         raise ModelError(f"{where}: {reason}; use the engine onnxruntime or torch")
 
