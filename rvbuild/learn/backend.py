@@ -149,6 +149,7 @@ class BackendPredictor:
 
     def __init__(self, predict: Predict, info: ModelInfo) -> None:
         self.info = info
+        self.on_cpu = False  # it chooses its device itself
         self._predict = predict
         self._axes = SPECS[info.task].scores
 

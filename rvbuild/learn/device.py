@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import random
+import sys
 from collections.abc import Iterator
 from itertools import chain
 
@@ -119,10 +120,10 @@ def reproducible(seed: int, device: torch.device, threads: int | None = None) ->
     Kernels without a deterministic form still run, and torch warns about each. The number of threads is `threads`, or
     else `thread_count()`.
     """
-    # cuBLAS reads it when its first handle is created.
+    # cuBLAS reads it when its first handle is created, the compiler when it is imported.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before, enabled = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    before, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     benchmark = torch.backends.cudnn.benchmark
     # A user's own model then gets the same GPU for "cuda".
@@ -130,7 +131,7 @@ def reproducible(seed: int, device: torch.device, threads: int | None = None) ->
     with card, kept_random_state(device):
         try:
             torch.set_num_threads(threads or thread_count())
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            _set_deterministic(1)
             # Filling every new tensor would cost time, and only hides reads of memory that was never written.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = False
@@ -138,6 +139,17 @@ def reproducible(seed: int, device: torch.device, threads: int | None = None) ->
             yield
         finally:
             torch.set_num_threads(before)
-            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            _set_deterministic(mode)
             torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
             torch.backends.cudnn.benchmark = benchmark
+
+
+def _set_deterministic(mode: int) -> None:
+    """Set torch's choice of kernels: 0 any, 1 deterministic ones with a warning where there is none, 2 those alone.
+
+    `torch.use_deterministic_algorithms` would import the compiler to tell it, too: seconds and 200 MB that few need.
+    """
+    if "torch._inductor.config" in sys.modules:
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
+    else:
+        torch.set_deterministic_debug_mode(mode)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild import tasks
-from rvbuild.cores import thread_count
+from rvbuild.cores import cores, thread_count
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
@@ -215,8 +215,10 @@ def infer_image(
         threads = readers_of(source, tallest, max(1, min(4, thread_count() // 2)))
         cache = block_cache(source, tallest, readers=threads)
     progress.start("predict", len(windows), "windows")
-    # Merging takes little beside the model, but it runs on one core while most of a model runs on all.
-    with cache, predictor.computing(), WriteBehind(depth=1) as behind:
+    # Merging takes little beside the model, but it runs on one core while most of a model runs on all. If there is but
+    # one, the predictions of two batches would be in memory for nothing.
+    waiting = 0 if predictor.on_cpu and cores() == 1 else 1
+    with cache, predictor.computing(), WriteBehind(depth=waiting) as behind:
         depth = 2 * predict["batch_size"]
         read = functools.partial(_read, size_px=settings["chip_px"])
         reads = read_ahead(open_source, read, windows, threads=threads, depth=depth)
@@ -241,6 +243,9 @@ def _read(source: SceneImage, window: Window, size_px: int) -> _Read:
     image, valid = source.read_data(window)
     seen: npt.NDArray[np.bool_]
     seen = np.ones(image.shape[1:], dtype=bool) if valid is None else np.logical_or.reduce(valid)
+    if valid is not None and (valid == seen).all():
+        # Windows at an edge wait by the row: one mask for all bands.
+        valid = np.broadcast_to(seen, valid.shape)
     if (window.height, window.width) != (size_px, size_px):
         image, valid = resample(image, valid, size_px)
     return _Read(window, image, valid, seen)

@@ -35,6 +35,7 @@ class Network:
     def __init__(self, module: nn.Module, info: ModelInfo, device: str) -> None:
         self.module, self.info = module, info
         self._device = select_device(device, "predict.device")
+        self.on_cpu = self._device.type == "cpu"
         self._normalizer = Normalizer(info)
         self._task = tasks.get(info.task)
 

@@ -24,6 +24,10 @@ class Predictor(Protocol):
     def info(self) -> ModelInfo:
         """The description of the model."""
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether nothing but cores computes; False if a GPU may."""
+
     def computing(self) -> AbstractContextManager[None]:
         """Return a context in which the predictor is called: with its seeds, threads and device."""
 
@@ -60,6 +64,11 @@ class Wrapped:
     def info(self) -> ModelInfo:
         """The description of the model."""
         return self._predictor.info
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether nothing but cores computes the other one."""
+        return self._predictor.on_cpu
 
     def computing(self) -> AbstractContextManager[None]:
         """Return the context of the predictor."""

@@ -1,5 +1,7 @@
 import contextlib
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -66,6 +68,23 @@ def test_place_makes_2d_kernels_channels_last():
     model = place(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv3d(2, 2, 3), nn.Linear(2, 2)), CPU)
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert model[1].weight.is_contiguous()
+
+
+@pytest.mark.slow
+def test_reproducible_blocks_import_no_compiler_but_tell_it():
+    script = (
+        "import sys, torch\n"
+        "from rvbuild.learn.device import reproducible\n"
+        "cpu = torch.device('cpu')\n"
+        "with reproducible(0, cpu): assert torch.get_deterministic_debug_mode() == 1\n"
+        "print(sorted({'torch._dynamo', 'torch._inductor', 'sympy'} & set(sys.modules)))\n"
+        "import torch._inductor.config as compiler\n"
+        "print(getattr(compiler, 'deterministic', True))\n"
+        "with reproducible(0, cpu): print(getattr(compiler, 'deterministic', True))\n"
+        "assert torch.get_deterministic_debug_mode() == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["[]", "True", "True"]
 
 
 def test_reproducible_blocks_leave_the_process_as_it_was(monkeypatch):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import shutil
+import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,12 +14,13 @@ import rasterio
 import torch
 
 from rvbuild.errors import DataError, ModelError
-from rvbuild.geo.windows import sliding
+from rvbuild.geo.windows import Window, sliding
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.model_files import read_info, write_info
 from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Silent
 from rvbuild.stages import infer
+from rvbuild.stages.network import Network
 from rvbuild.tasks.segmentation import task as task
 from tests.stages.sample_scenes import (
     digests,
@@ -129,6 +133,44 @@ def test_reading_threads_do_not_change_a_bit(scene: Scene, monkeypatch: pytest.M
     single = scene.predict(scores="float32")
     monkeypatch.setattr(infer, "thread_count", lambda: 8)
     assert digests(scene.predict(scores="float32")) == digests(single)
+
+
+def test_on_one_core_the_predictions_of_one_batch_are_in_memory(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not those of the batch before it as well, which would be merged on the same core."""
+    most, merge = {}, infer._merge
+    for cores in (1, 2):
+        alive: list[weakref.ref[np.ndarray]] = []
+        counts: list[int] = []
+
+        class Watched(Network):
+            def __call__(self, images: np.ndarray, valid: np.ndarray | None) -> Any:
+                predictions = super().__call__(images, valid)
+                alive.append(weakref.ref(predictions))  # noqa: B023
+                counts.append(sum(known() is not None for known in alive))  # noqa: B023
+                return predictions
+
+        def slowly(*args: Any) -> None:
+            time.sleep(0.05)
+            merge(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("rvbuild.stages.network.Network", Watched)
+            patch.setattr(infer, "cores", lambda cores=cores: cores)
+            patch.setattr(infer, "_merge", slowly)
+            most[cores] = digests(scene.predict(batch_size=4, scores="float32")), max(counts)
+    assert most[1][1] == 1 and most[2][1] == 2
+    assert most[1][0] == most[2][0]
+
+
+def test_bands_share_a_mask_that_they_have_in_common() -> None:
+    known = np.array([[True, False], [True, True]])
+    apart = np.stack([known, ~known])
+    for valid, shared in ((np.stack([known, known]), True), (apart, False)):
+        source: Any = SimpleNamespace(read_data=lambda window, valid=valid: (np.zeros((2, 2, 2), np.uint8), valid))
+        read = infer._read(source, Window(0, 0, 2, 2), 2)
+        assert read.valid is not None and (read.valid.strides[0] == 0) == shared
+        np.testing.assert_array_equal(read.valid, valid)
+        np.testing.assert_array_equal(read.seen, valid.any(axis=0))
 
 
 @pytest.mark.slow

@@ -40,6 +40,21 @@ def test_few_calls_wait() -> None:
     assert begun.acquire(blocking=False) and begun.acquire(blocking=False)
 
 
+def test_without_depth_calls_are_done_when_they_return() -> None:
+    done: list[int] = []
+
+    def write(number: int) -> None:
+        time.sleep(0.01)
+        done.append(number)
+
+    with WriteBehind(depth=0) as behind:
+        for number in range(3):
+            behind.call(write, number)
+            assert done == list(range(number + 1))
+        with pytest.raises(ZeroDivisionError):
+            behind.call(lambda: 1 // 0)
+
+
 def test_an_error_is_raised_and_nothing_is_called_after_it() -> None:
     done: list[int] = []
 

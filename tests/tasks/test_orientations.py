@@ -28,6 +28,7 @@ class Fake:
     def __init__(self, task: str, function: Any) -> None:
         normalize: Any = {"kind": "scale", "max": 255}
         self.info = ModelInfo(task, "m", {}, 1, "uint8", ["a"], [{"id": 0, "name": "a"}], 1, SIDE, normalize)
+        self.on_cpu = True
         self.function = function
         self.seen: list[tuple[np.ndarray, np.ndarray | None]] = []
 

@@ -108,6 +108,17 @@ def test_forward_gives_probabilities_at_the_size_of_the_images():
     np.testing.assert_allclose(same, torch.softmax(small, 1).numpy())
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side", [1, 7, 33])
+def test_probabilities_have_the_bytes_of_softmax_and_outputs_of_the_model_stay_as_they_are(layout, side):
+    torch.manual_seed(side)
+    output = (torch.randn(3, 5, side, side) * 30).to(memory_format=layout)
+    before, expected = output.clone(), torch.softmax(output, dim=1)
+    scores = task.forward(Fixed(output), torch.zeros(3, 3, side, side))
+    assert scores.tobytes() == expected.contiguous().numpy().tobytes()
+    assert torch.equal(output, before)
+
+
 @pytest.mark.parametrize(
     "output", [None, torch.zeros(2, 3), torch.zeros(1, 2, 8, 8), {"other": 1}, [torch.zeros(2, 2, 8, 8)]]
 )

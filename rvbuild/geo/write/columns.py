@@ -13,7 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 IN_MEMORY_BYTES = 16 << 20
-"""What has more is in a file, and what of the file was used last, up to so much, is in memory."""
+"""What has more is in a file."""
+
+KEPT_BYTES = 8 << 20
+"""What was used last of the file, up to so much, is in memory."""
 
 CHUNK = 512
 """Columns that lie together in the file."""
@@ -92,7 +95,7 @@ class Columns:
     def _rest(self, used: int) -> None:
         """Drop the file's pages from memory if many bytes were used since the last time."""
         self._used += used
-        if self._map is not None and self._used >= IN_MEMORY_BYTES and hasattr(self._map, "madvise"):
+        if self._map is not None and self._used >= KEPT_BYTES and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
             self._used = 0
 

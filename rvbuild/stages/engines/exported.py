@@ -63,6 +63,7 @@ class ExportedNetwork:
 
     def __init__(self, graph: Graph, engine: ExportedEngine, info: ModelInfo, where: str) -> None:
         self.info = info
+        self.on_cpu = graph.on_cpu
         self._graph, self._engine, self._where = graph, engine, where
         self._portable = tasks.get(info.task).PORTABLE
         self._reading = _reading(graph.metadata, where)

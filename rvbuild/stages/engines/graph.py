@@ -22,6 +22,9 @@ class Graph(Protocol):
     at_once: int
     """The number of images that `run` should get; 0: a whole batch."""
 
+    on_cpu: bool
+    """Whether nothing but cores computes."""
+
     interface: Interface
 
     metadata: Mapping[str, str]

@@ -55,7 +55,7 @@ class OnnxRuntimeGraph:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # A path instead of its bytes: tensors outside of the file would have to lie beside it.
         self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        self.at_once = 0 if on_gpu else 1
+        self.at_once, self.on_cpu = (0, False) if on_gpu else (1, True)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.interface = Interface(
             [(item.name, _TYPES.get(item.type, item.type), list(item.shape)[1:]) for item in inputs],

@@ -41,7 +41,7 @@ class OpenVinoGraph:
         Whatever OpenVINO raises for a file that it cannot open.
     """
 
-    at_once = 1
+    at_once, on_cpu = 1, True
 
     def __init__(self, path: Path, device: str) -> None:
         if device.startswith("cuda"):

@@ -17,7 +17,8 @@ class WriteBehind:
     Parameters
     ----------
     depth
-        How many calls may wait, which bounds the memory that their arguments hold.
+        How many calls may wait, which bounds the memory that their arguments hold. 0: each call is done when `call`
+        returns.
     """
 
     def __init__(self, depth: int) -> None:
@@ -28,9 +29,14 @@ class WriteBehind:
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Have `function(*args)` called after all earlier ones; wait while `depth` are waiting."""
-        while len(self._waiting) >= self._depth:
-            self._waiting.popleft().result()
+        self._wait(self._depth - 1)
         self._waiting.append(self._pool.submit(self._run, function, args))
+        self._wait(self._depth)
+
+    def _wait(self, most: int) -> None:
+        """Wait until at most so many calls are waiting."""
+        while len(self._waiting) > max(0, most):
+            self._waiting.popleft().result()
 
     def _run(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         if self._failed:

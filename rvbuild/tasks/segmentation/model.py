@@ -26,7 +26,14 @@ def objective(
 def forward(model: nn.Module, images: torch.Tensor) -> np.ndarray:
     """Return the probabilities of the outputs, `(N, K, H, W)` float32, at the size of `images`."""
     with torch.inference_mode():
-        probabilities: np.ndarray = torch.softmax(logits(model, images), dim=1).cpu().numpy()
+        values = logits(model, images)
+        if values.is_cpu and not values.is_contiguous():
+            # Softmax would make this copy, too, and keep it until its result is there: here it becomes the result.
+            values = values.contiguous()
+            torch.softmax(values, dim=1, out=values)
+        else:
+            values = torch.softmax(values, dim=1).cpu()
+    probabilities: np.ndarray = values.numpy()
     return probabilities
 
 
