@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from rvbuild.engine.plan.decide import State
 from rvbuild.view.reviewing.suggestions import suggestions_json
@@ -20,7 +21,10 @@ def test_suggestions_are_windows_of_scenes(pixels: Results) -> None:
     assert "suggestions" not in pixels.scene().describe()["layers"]
     folder = pixels.folder("suggestions", None, "suggestions.json", "windows.gpkg", state=State.STALE)
     (folder / "suggestions.json").write_text(json.dumps({"windows": [WINDOW]}))
+    by_name = pixels.by_name
+    by_name["suggestions", None] = replace(by_name["suggestions", None], reasons=("count: 5 → 10",))
     shown = suggestions_json(pixels.seen())
+    assert shown["reasons"] == ["count: 5 → 10"]
     assert (shown["state"], shown["files"]) == ("stale", ["cache/p/suggestions/windows.gpkg"])
     (window,) = shown["windows"]
     assert (window["rank"], window["scenes"], window["window"]) == (1, ["c"], [32, 16, 64, 32])

@@ -19,7 +19,7 @@ def suggestions_json(seen: Seen) -> dict[str, Any]:
     Returns
     -------
     dict
-        Empty without any. `state` of the stage; `files`, paths of the GeoPackages from the workspace; `windows`, best
+        Empty without any. `state` of the stage, and its `reasons`, such as another `--count`; `files`, paths of the GeoPackages from the workspace; `windows`, best
         first, each with `id`, `rank`, `score`, `reason`, `uncertainty`, `diversity`, `class`, `scenes`, the ids of
         those that show it, and `window`: x0, y0, x1, y1 in pixels.
     """
@@ -31,10 +31,11 @@ def suggestions_json(seen: Seen) -> dict[str, Any]:
         windows = [_window(seen, entry) for entry in json.loads(path.read_text(encoding="utf-8"))["windows"]]
     except (OSError, ValueError, TypeError, LookupError):
         return {}  # it is being written, or by another version
-    outputs = seen.by_name[STAGE, None].outputs
+    status = seen.by_name[STAGE, None]
     return {
         "state": state.value,
-        "files": [each for each in outputs if Path(each).suffix == ".gpkg"],
+        "reasons": list(status.reasons),
+        "files": [each for each in status.outputs if Path(each).suffix == ".gpkg"],
         "windows": windows,
     }
 

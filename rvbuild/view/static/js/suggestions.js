@@ -13,7 +13,7 @@ export async function loadSuggestions() {
 export function suggestionsPanel() {
   const box = byId("suggestions");
   const focused = document.activeElement?.id;
-  const { state: fresh, files, windows } = state.suggestions;
+  const { state: fresh, reasons, files, windows } = state.suggestions;
   const running = state.build.running;
   const again = element("button", { type: "button", id: "suggest-button", disabled: running, title: "Look for the windows to label next", onclick: () => tell("build", "suggest") }, running && state.build.stage === "suggest" ? "Looking…" : fresh ? "Suggest again" : "Suggest");
   if (!fresh) {
@@ -25,7 +25,7 @@ export function suggestionsPanel() {
   box.replaceChildren(
     element("div", { class: "row spread" }, element("strong", {}, "What to label next"), again),
     saidLine("suggest-said", "suggest"),
-    fresh === "fresh" ? "" : element("p", { class: "wait" }, `These are not up to date (${fresh}): suggest again, for example once your labels are saved.`),
+    fresh === "fresh" ? "" : element("p", { class: "wait" }, `These are not up to date (${[fresh, ...reasons].join("; ")}): suggest again, for example once your labels are saved.`),
     windows.length ? element("p", { class: "note" }, "j and k step through the list. Digitise in QGIS: ", ...files.flatMap((file, index) => [index ? ", " : "", element("code", {}, file)])) : "",
     windows.length ? element("ol", { class: "list plain" }, rows) : element("p", { class: "note" }, "Every pixel that may have a label has one. To label more, list images without labels in scenes.test, or give a training scene an aoi around what is labelled."),
   );
