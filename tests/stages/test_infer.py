@@ -21,6 +21,7 @@ from rvbuild.learn.normalize import Normalizer
 from rvbuild.progress import Silent
 from rvbuild.stages import infer
 from rvbuild.stages.network import Network
+from rvbuild.stages.window_rows import WindowRows
 from rvbuild.tasks.segmentation import task as task
 from tests.stages.sample_scenes import (
     digests,
@@ -160,6 +161,14 @@ def test_on_one_core_the_predictions_of_one_batch_are_in_memory(scene: Scene, mo
             most[cores] = digests(scene.predict(batch_size=4, scores="float32")), max(counts)
     assert most[1][1] == 1 and most[2][1] == 2
     assert most[1][0] == most[2][0]
+
+
+def test_freed_memory_goes_back_with_each_group_of_rows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(infer, "give_back", lambda: calls.append(1))
+    scene.predict(batch_size=1)
+    rows = WindowRows.of(WIDTH, (16, 8), 1)
+    assert len(calls) == len({rows.group(window) for window in sliding(HEIGHT, WIDTH, 16, 8)}) > 1
 
 
 def test_bands_share_a_mask_that_they_have_in_common() -> None:

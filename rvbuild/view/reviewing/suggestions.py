@@ -19,9 +19,9 @@ def suggestions_json(seen: Seen) -> dict[str, Any]:
     Returns
     -------
     dict
-        Empty without any. `state` of the stage, and its `reasons`, such as another `--count`; `files`, paths of the GeoPackages from the workspace; `windows`, best
-        first, each with `id`, `rank`, `score`, `reason`, `uncertainty`, `diversity`, `class`, `scenes`, the ids of
-        those that show it, and `window`: x0, y0, x1, y1 in pixels.
+        Empty without any. `state` of the stage, and its `reasons`, such as another `--count`; `files`, paths of the
+        GeoPackages from the workspace; `windows`, best first, each with `id`, `rank`, `score`, `reason`, `uncertainty`,
+        `diversity`, `class`, `scenes`, the ids of those that show it, and `window`: x0, y0, x1, y1 in pixels.
     """
     shown = seen.output(STAGE, None, LIST)
     if shown is None:
