@@ -115,7 +115,7 @@ def _memory(folder: Path, class_count: int) -> Figure:
         (scene / "image.tif").unlink()
     growth = peaks[LARGE_PX] - peaks[SMALL_PX]
     note = f"{peaks[SMALL_PX]:.0f} to {peaks[LARGE_PX]:.0f} MB, {SMALL_PX} to {LARGE_PX} pixels square, stride half"
-    return Figure(f"predict, growth of peak RSS, {class_count - 1} classes", growth, 150, "MB", True, note)
+    return Figure(f"predict, growth of peak RSS, {class_count - 1} classes", growth, 100, "MB", True, note)
 
 
 def _main(scene: Path, class_count: int, *model_files: Path) -> None:
