@@ -97,6 +97,7 @@ class ModelTrial(TypedDict):
     chip_px: int
     start: Literal["random", "torchvision", "file", "bundle"]
     path: str | None
+    member: str | None
     normalize: Literal["auto", "pretrained"] | StandardSettings
     of_encoder: bool
 
@@ -116,6 +117,7 @@ def model(project: Project) -> ModelTrial:
         "chip_px": project.chip_px,
         "start": start,
         "path": None if weights is None else str(resolve(project, weights)),
+        "member": project.train.weights_member,
         "normalize": train.get("normalize", "auto"),
         "of_encoder": of_encoder(train),
     }

@@ -123,8 +123,11 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
     train = project.train.stage_settings()
     weights: tuple[Source, ...] = ()
     if isinstance(train["pretrained"], str):
-        weights = (Source("weights", (resolve(project, train["pretrained"]),)),)
+        assert project.train.weights is not None
+        weights = (Source("weights", (resolve(project, project.train.weights),)),)
         train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
+        if project.train.weights_member is not None:
+            train["weights_member"] = project.train.weights_member
     in_no_key: dict[str, object] = {"workers": train.pop("workers")}
     if (log := train.pop("log", None)) is not None:
         in_no_key["log"] = log

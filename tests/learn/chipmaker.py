@@ -80,7 +80,7 @@ def write_chips(folder: Path, scene: str, images, labels, *, per_shard=5, valid=
 
 LEFT_OUT = (
     *("clip_norm", "freeze", "encoder_lr", "layer_decay", "warmup_epochs", "accumulate", "ema"),
-    *("augment_args", "shards"),
+    *("augment_args", "shards", "weights_member"),
 )
 """Settings that are left out at their defaults."""
 

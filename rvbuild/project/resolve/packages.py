@@ -1,4 +1,4 @@
-"""Files of installed packages: `package:path/in/it`."""
+"""Files of installed packages, `package:path/in/it`, and of wheels, `path/to/package.whl:path/in/it`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,33 @@ import importlib.util
 import re
 from pathlib import Path
 
-from rvbuild.errors import nearest
+from rvbuild.errors import DataError, nearest
+from rvbuild.files.zipped import members
 
 _PACKAGE_FILE = re.compile(r"([A-Za-z_]\w*):(?![/\\])(.+)")
 
 
 class PackageFileError(Exception):
     """There is no such package, or no such file in it."""
+
+
+def require_member(wheel: Path, member: str) -> None:
+    """Raise an error if a wheel that is there does not hold a file.
+
+    Raises
+    ------
+    PackageFileError
+        With the reason for the user.
+    """
+    if not wheel.is_file():
+        return  # reported with the other files that are missing
+    try:
+        names = members(wheel)
+    except DataError as error:
+        raise PackageFileError(str(error)) from error
+    if member not in names:
+        same_kind = [name for name in names if name.endswith(Path(member).suffix)]
+        raise PackageFileError(f'the wheel {wheel} has no file "{member}"{nearest(member, same_kind)}')
 
 
 def package_file(text: str) -> str | None:

