@@ -291,7 +291,7 @@ ADDED: Mapping[type[Table], set[str]] = {
     BoxEvalTable: {"iou_thresh"},
     CellPredictTable: {"cells"},
     BoxPredictTable: {"boxes", "score_thresh", "merge_thresh"},
-    TrainTable: {"processes"},
+    TrainTable: {"processes", "weights_member"},
 }
 
 #: Fields whose settings have another form, or are missing under conditions of their own.
