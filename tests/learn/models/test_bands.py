@@ -96,6 +96,14 @@ def test_weights_for_other_bands_than_red_green_and_blue(
         build(task, name, 3, path, **args, bands={"B04": 3})
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff" * 16, (1).to_bytes(8, "little") + b"{"])
+def test_a_damaged_file_is_told_by_whoever_reads_its_tensors(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="cannot be read as weights"):
+        build("chip_classification", "resnet18", 3, path, bands={"red": 0})
+
+
 def test_names_of_red_green_and_blue_are_checked(tmp_path: Path) -> None:
     path = weights(tmp_path, "chip_classification", "resnet18", {}, 3)
     with pytest.raises(ModelError, match=r'train.bands: the weights have no band "nir"; expected red, green, blue'):

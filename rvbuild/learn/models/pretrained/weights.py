@@ -179,11 +179,14 @@ def _require_numbers(state: State, path: Path) -> None:
 
 def _reason(error: Exception, path: Path) -> str:
     """Return why a file cannot be read, in a line; torch's own text for objects advises to execute the file."""
-    if type(error).__name__ == "UnpicklingError" and zipfile.is_zipfile(path):  # torch.load read a file of torch's
-        return (
-            "it holds Python objects besides tensors, such as a whole model, and no code of files is run; where you "
-            "trust it, write its weights anew: torch.save(model.state_dict(), PATH)"
-        )
+    if type(error).__name__ == "UnpicklingError":
+        with path.open("rb") as file:
+            of_torch = zipfile.is_zipfile(file)  # torch.load read a file of torch's
+        if of_torch:
+            return (
+                "it holds Python objects besides tensors, such as a whole model, and no code of files is run; where "
+                "you trust it, write its weights anew: torch.save(model.state_dict(), PATH)"
+            )
     if isinstance(error, safetensors.SafetensorError | OSError):
         return str(error)
     return "it is damaged, or of another kind"
