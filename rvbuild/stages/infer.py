@@ -28,7 +28,7 @@ from rvbuild.geo.raster.open import SceneImage, open_scene_image
 from rvbuild.geo.raster.resample import resample
 from rvbuild.geo.windows import Window
 from rvbuild.learn.model_files import DESCRIPTION, ONNX, WEIGHTS, ModelInfo, read_info
-from rvbuild.process.memory import give_back
+from rvbuild.process.memory import Growth
 from rvbuild.progress import Progress
 from rvbuild.settings.area import OfArea
 from rvbuild.settings.image import SceneImageSettings
@@ -274,12 +274,12 @@ def _to_predict(reads: Iterable[_Read], aoi: Area | None, progress: Progress) ->
 
 def _batches(items: Iterable[_Ready], size: int, rows: WindowRows) -> Iterator[list[_Ready]]:
     """Yield batches of at most `size` windows of one group of rows."""
+    growth = Growth()
     for _, group in itertools.groupby(items, lambda item: rows.group(item.read.window)):
         while batch := list(itertools.islice(group, size)):
             yield batch
         del batch
-        # Freed memory lies between what is in use: with each batch it is spread over more of the heap.
-        give_back()
+        growth.limit()
 
 
 def _require_like_training(source: SceneImage, info: ModelInfo, channels: Sequence[int] | None) -> None:

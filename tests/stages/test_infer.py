@@ -18,6 +18,7 @@ from rvbuild.geo.windows import Window, sliding
 from rvbuild.learn.checkpoint import load_model
 from rvbuild.learn.model_files import read_info, write_info
 from rvbuild.learn.normalize import Normalizer
+from rvbuild.process.memory import Growth
 from rvbuild.progress import Silent
 from rvbuild.stages import infer
 from rvbuild.stages.network import Network
@@ -163,9 +164,9 @@ def test_on_one_core_the_predictions_of_one_batch_are_in_memory(scene: Scene, mo
     assert most[1][0] == most[2][0]
 
 
-def test_freed_memory_goes_back_with_each_group_of_rows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_looked_at_after_each_group_of_rows(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(infer, "give_back", lambda: calls.append(1))
+    monkeypatch.setattr(Growth, "limit", lambda self: calls.append(1))
     scene.predict(batch_size=1)
     rows = WindowRows.of(WIDTH, (16, 8), 1)
     assert len(calls) == len({rows.group(window) for window in sliding(HEIGHT, WIDTH, 16, 8)}) > 1
