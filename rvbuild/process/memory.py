@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 GROWTH_BYTES = 32 << 20
-"""By how much a process may grow before freed memory goes back: each page that does costs time when it is used again."""
+"""By how much a process may grow before freed memory goes back: a page that does costs time when it is used again."""
 
 
 def give_back() -> None:

@@ -30,6 +30,7 @@ from rvbuild.learn.models.earth import olmoearth
 from rvbuild.learn.models.first_conv import adapt_bands
 from rvbuild.project.networks import TIMM, TORCHVISION
 from rvbuild.project.networks import olmoearth as olmoearth_names
+from rvbuild.project.networks.timm import find
 
 STRIDES = (2, 4, 8, 16, 32)
 
@@ -40,7 +41,7 @@ _IMAGE = -1
 
 
 class Pyramid(nn.Module):
-    """Maps `(N, bands, H, W)` to the image and its features at `STRIDES`; H and W are multiples of 32.
+    """Maps `(N, bands, H, W)` to the image and its features at `STRIDES`.
 
     Parameters
     ----------
@@ -56,6 +57,8 @@ class Pyramid(nn.Module):
         The side that images are resized to for the model; None: they are not.
     output_stride
         Levels of larger strides are given at this one.
+    multiple
+        What H and W are multiples of.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Pyramid(nn.Module):
         channels_last: bool = False,
         side_px: int | None = None,
         output_stride: int = 32,
+        multiple: int = STRIDES[-1],
     ) -> None:
         super().__init__()
         self.model = model
         self._channels_last = channels_last
         self._side_px = side_px
+        self.multiple = multiple
         self._levels = [(min(stride, output_stride), _source(stride, strides)) for stride in STRIDES]
         self.out_channels = [bands, *(bands if map_ == _IMAGE else channels[map_] for _, map_ in self._levels)]
         self.output_stride = output_stride
@@ -93,7 +98,7 @@ class Pyramid(nn.Module):
                 levels.append(_resized(maps[number], height // stride, width // stride))
         return levels
 
-    def keep(self, depth: int) -> None:
+    def give(self, depth: int) -> None:
         """Give only so many levels below the image."""
         self._levels = self._levels[:depth]
         self.out_channels = self.out_channels[: depth + 1]
@@ -114,6 +119,7 @@ def make_pyramid(
     output_stride: int,
     pretrained: bool | Path,
     note: Callable[[str], None],
+    depth: int = len(STRIDES),
 ) -> Pyramid:
     """Make an encoder.
 
@@ -127,6 +133,8 @@ def make_pyramid(
         See `Pyramid`.
     pretrained, note
         As for `rvbuild.learn.models.build`.
+    depth
+        How many levels below the image are used: layers that only others need are left out.
 
     Raises
     ------
@@ -134,20 +142,30 @@ def make_pyramid(
         timm is not installed, or the weights cannot be used.
     """
     if name.startswith(TIMM):
-        return _of_timm(name, bands, chip_px, output_stride, pretrained, note)
+        return _of_timm(name, bands, chip_px, output_stride, pretrained, note, depth)
     if name.startswith(olmoearth_names.PREFIX):
         model, channels, stride = olmoearth.make(name, bands, chip_px, pretrained, note)
         return Pyramid(model, bands, [channels], [stride], output_stride=output_stride)
-    return _of_torchvision(name.removeprefix(TORCHVISION), bands, output_stride, pretrained, note)
+    return _of_torchvision(name.removeprefix(TORCHVISION), bands, output_stride, pretrained, note, depth)
 
 
 def _of_timm(
-    name: str, bands: int, chip_px: int | None, output_stride: int, pretrained: bool | Path, note: Callable[[str], None]
+    name: str,
+    bands: int,
+    chip_px: int | None,
+    output_stride: int,
+    pretrained: bool | Path,
+    note: Callable[[str], None],
+    depth: int,
 ) -> Pyramid:
-    padded = None if chip_px is None else STRIDES[-1] * -(-chip_px // STRIDES[-1])
+    multiple = STRIDES[-1]
     options: dict[str, Any] = {"features_only": True}
     if indices := timm_networks.quarters(name):
         options["out_indices"] = indices
+    elif depth < len(STRIDES):
+        options["out_indices"] = tuple(range(_maps(find(name).strides, depth)))
+        multiple = STRIDES[depth - 1]
+    padded = None if chip_px is None else multiple * -(-chip_px // multiple)
     made, side = timm_networks.make(name, padded, bands, options, pretrained, note)
     model: Any = made
     return Pyramid(
@@ -158,11 +176,12 @@ def _of_timm(
         channels_last=str(getattr(model, "output_fmt", "")).endswith("NHWC"),
         side_px=side,
         output_stride=output_stride,
+        multiple=multiple,
     )
 
 
 def _of_torchvision(
-    name: str, bands: int, output_stride: int, pretrained: bool | Path, note: Callable[[str], None]
+    name: str, bands: int, output_stride: int, pretrained: bool | Path, note: Callable[[str], None], depth: int
 ) -> Pyramid:
     from rvbuild.learn.models import torchvision_classification as classifiers
 
@@ -173,7 +192,11 @@ def _of_torchvision(
         net = classifiers.bare(name, pretrained, note, any_bands=isinstance(bands, Bands))
         adapt_bands(net, bands, trained=True)
     model = Layers(net)
-    return Pyramid(model, bands, model.channels, model.strides, output_stride=output_stride)
+    if depth < len(STRIDES):
+        model.keep(_maps(model.strides, depth))
+    return Pyramid(
+        model, bands, model.channels, model.strides, output_stride=output_stride, multiple=STRIDES[depth - 1]
+    )
 
 
 class Layers(nn.Module):
@@ -202,6 +225,14 @@ class Layers(nn.Module):
             if self._names.index(name) in self._taken:
                 maps.append(values)
         return maps
+
+    def keep(self, count: int) -> None:
+        """Give only the first maps, and leave out the layers after them."""
+        self._taken, self.strides, self.channels = self._taken[:count], self.strides[:count], self.channels[:count]
+        for name in self._names[self._taken[-1] + 1 :]:
+            parent, _, own = name.rpartition(".")
+            delattr(self.net.get_submodule(parent), own)
+        self._names = self._names[: self._taken[-1] + 1]
 
     def _find(self) -> tuple[list[int], list[int], list[int]]:
         """Return the layers whose results are taken, their strides and their channels."""
@@ -244,6 +275,11 @@ def _source(stride: int, strides: Sequence[int]) -> int:
         return _IMAGE
     # The last of those that are equally near: the deepest.
     return min(reversed(range(len(strides))), key=lambda number: abs(math.log2(strides[number] / stride)))
+
+
+def _maps(strides: Sequence[int], depth: int) -> int:
+    """Return how many of the maps, from the first, so many levels are made of."""
+    return 1 + max(_source(stride, strides) for stride in STRIDES[:depth])
 
 
 def _resized(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:

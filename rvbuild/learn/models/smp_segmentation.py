@@ -1,7 +1,7 @@
 """Segmentation models of an encoder and a decoder: decoders of segmentation-models-pytorch, encoders by name.
 
 `model_args`: those of the decoder, with their names in segmentation-models-pytorch, and `encoder`, which
-`train.encoder` names. Any side works: images are padded to a multiple of 32 pixels, and results are cropped.
+`train.encoder` names. Any side works: images are padded to a multiple of 32 pixels, or less, and results are cropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from rvbuild.errors import ModelError
-from rvbuild.learn.models.arguments import split_encoder
+from rvbuild.learn.models.arguments import split_encoder, whole_number
 from rvbuild.learn.models.pretrained.weights import load_local, read_weights
 from rvbuild.learn.models.pyramids import STRIDES, Pyramid, make_pyramid
 from rvbuild.learn.steps.encoder import Encoder, of_module
@@ -27,13 +27,14 @@ from rvbuild.settings.train import Arguments
 
 NAMES = tuple(DECODERS)
 
-_MULTIPLE = STRIDES[-1]
-
 _OUTPUT_STRIDES = {"deeplabv3": 8, "deeplabv3plus": 16, "pan": 16}
 """Of the decoders that want a finer last level."""
 
-_DEPTHS = {"pspnet": 3}
-"""Of the decoders that look at fewer levels than five."""
+_LEVELS = {"pspnet": 3}
+"""Of the decoders that look at fewer levels than the encoder has."""
+
+_LEAST_DEPTH = 3
+"""As in segmentation-models-pytorch."""
 
 _WHOLE = "segmentation_head."
 """How names of tensors begin that only a whole model has: foundation models have encoders and decoders of their own."""
@@ -46,10 +47,13 @@ class EncoderDecoder(nn.Module):
     ----------
     network
         A model of segmentation-models-pytorch, whose parts are taken over with their names.
+    multiple
+        Sides that it takes are multiples of it.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, multiple: int) -> None:
         super().__init__()
+        self._multiple = multiple
         self.encoder = network.encoder
         self.decoder = network.decoder
         self.segmentation_head = network.segmentation_head
@@ -57,7 +61,7 @@ class EncoderDecoder(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of `images`."""
         height, width = images.shape[-2:]
-        below, right = -height % _MULTIPLE, -width % _MULTIPLE
+        below, right = -height % self._multiple, -width % self._multiple
         if below or right:
             images = functional.pad(images, (0, right, 0, below), mode="replicate")
         logits: torch.Tensor = self.segmentation_head(self.decoder(self.encoder(images)))
@@ -82,15 +86,18 @@ def build(
     state = read_weights(pretrained) if isinstance(pretrained, Path) else {}
     whole = any(key.startswith(_WHOLE) for key in state)
     smp = _require(name)
+    depth = _depth(name, decoder_args)
     pyramid = make_pyramid(
         encoder_name,
         bands=bands,
         chip_px=chip_px,
-        output_stride=_OUTPUT_STRIDES.get(name, _MULTIPLE),
+        output_stride=_OUTPUT_STRIDES.get(name, STRIDES[-1]),
+        depth=depth,
         pretrained=False if whole else pretrained,
         note=note,
     )
-    with _registered(smp, pyramid, _DEPTHS.get(name, len(STRIDES))) as registered:
+    pyramid.give(_LEVELS.get(name, depth))
+    with _registered(smp, pyramid) as registered:
         make = smp.MODEL_ARCHITECTURES_MAPPING[name]
         try:
             network = make(registered, encoder_weights=None, in_channels=bands, classes=outputs, **decoder_args)
@@ -99,10 +106,15 @@ def build(
             raise ModelError(
                 f'train.model_args: "{name}" cannot be made with {given or encoder_name}: {error}'
             ) from error
-    model = EncoderDecoder(network)
+    model = EncoderDecoder(network, pyramid.multiple)
     if whole and isinstance(pretrained, Path):
         load_local(model, state, pretrained, note, heads=("segmentation_head.0",))
     return model
+
+
+def _depth(name: str, args: Arguments) -> int:
+    """Return the number of levels that the encoder has."""
+    return whole_number(name, args, "encoder_depth", len(STRIDES), _LEAST_DEPTH, len(STRIDES))
 
 
 def _require(name: str) -> Any:
@@ -118,14 +130,13 @@ def _require(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _registered(smp: Any, pyramid: Pyramid, depth: int) -> Iterator[str]:
+def _registered(smp: Any, pyramid: Pyramid) -> Iterator[str]:
     """Register an encoder for the length of a block under a name of its own, as the package provides for."""
     name = f"rvbuild-{uuid.uuid4().hex}"
 
     def make(**_: Any) -> Pyramid:
         return pyramid
 
-    pyramid.keep(depth)
     smp.encoders.encoders[name] = {"encoder": make, "params": {}, "pretrained_settings": {}}
     try:
         yield name

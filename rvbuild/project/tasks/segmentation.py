@@ -9,10 +9,22 @@ from rvbuild.project.tasks.losses import OF_PIXELS
 from rvbuild.project.tasks.spec import TaskSpec
 
 DECODERS: Mapping[str, tuple[str, ...]] = {
-    "unet": ("decoder_use_norm", "decoder_channels", "decoder_attention_type", "decoder_interpolation"),
-    "unetplusplus": ("decoder_use_norm", "decoder_channels", "decoder_attention_type", "decoder_interpolation"),
-    "manet": ("decoder_use_norm", "decoder_channels", "decoder_pab_channels", "decoder_interpolation"),
-    "linknet": ("decoder_use_norm",),
+    "unet": (
+        "encoder_depth",
+        "decoder_use_norm",
+        "decoder_channels",
+        "decoder_attention_type",
+        "decoder_interpolation",
+    ),
+    "unetplusplus": (
+        "encoder_depth",
+        "decoder_use_norm",
+        "decoder_channels",
+        "decoder_attention_type",
+        "decoder_interpolation",
+    ),
+    "manet": ("encoder_depth", "decoder_use_norm", "decoder_channels", "decoder_pab_channels", "decoder_interpolation"),
+    "linknet": ("encoder_depth", "decoder_use_norm"),
     "fpn": (
         *("decoder_pyramid_channels", "decoder_segmentation_channels", "decoder_merge_policy", "decoder_dropout"),
         "decoder_interpolation",

@@ -146,9 +146,9 @@ def collect(
 
 def _model(problem: str, certain: bool) -> Finding:
     """Return a problem of the model, or of the encoder of drafts, as a finding at the key that begins the message."""
-    key = re.match(r"(train|draft)\.([a-z_]+)(?:\.[a-z_]+)?: ", problem)
+    key = re.match(r"((?:train|draft)(?:\.[a-z_]+){1,2}): ", problem)
     level = Level.ERROR if certain else Level.WARNING
-    text, at = (problem[key.end() :], (key[1], key[2])) if key else (problem, ("train",))
+    text, at = (problem[key.end() :], tuple(key[1].split("."))) if key else (problem, ("train",))
     return Finding(level, "model", text, key=at)
 
 

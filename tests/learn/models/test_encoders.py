@@ -64,6 +64,38 @@ def test_every_decoder(model, encoder):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("depth", [3, 4])
+@pytest.mark.parametrize(
+    "encoder", ["torchvision/resnet18", "torchvision/mobilenet_v2", *(f"timm/test_{family}" for family in FAMILIES)]
+)
+def test_a_shallow_encoder_is_the_first_levels_of_the_whole_one(encoder, depth):
+    shallow = segmenter(encoder, "unet", encoder_depth=depth, decoder_channels=[8] * depth).eval()
+    whole = segmenter(encoder, "unet", decoder_channels=[8] * 5).eval()
+    state = whole.encoder.state_dict()
+    shallow.encoder.load_state_dict({name: state[name] for name in shallow.encoder.state_dict()})
+    images = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        levels, all_levels = shallow.encoder(images), whole.encoder(images)
+        assert len(levels) == 1 + depth < len(all_levels)
+        assert all(torch.equal(level, same) for level, same in zip(levels, all_levels, strict=False))
+        assert shallow(torch.rand(1, 3, 60, 51)).shape == (1, 2, 60, 51)
+    if "vit" not in encoder and "efficientnet" not in encoder:  # of those timm keeps all blocks
+        shallow.train()(images).square().mean().backward()
+        assert all(parameter.grad is not None for parameter in shallow.parameters())
+        assert len(shallow.encoder.state_dict()) < len(state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", [3, 4])
+@pytest.mark.parametrize("model", [name for name, args in sorted(DECODERS.items()) if "encoder_depth" in args])
+def test_decoders_of_shallow_encoders(model, depth):
+    args = {} if model == "linknet" else {"decoder_channels": [32, 16, 16, 8][-depth:]}
+    network = segmenter("torchvision/mobilenet_v2", model, encoder_depth=depth, **args).eval()
+    with torch.inference_mode():
+        assert network(torch.rand(1, 3, 60, 51)).shape == (1, 2, 60, 51)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["test_vit3", "test_resnet", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224"]
 )
@@ -104,6 +136,13 @@ def test_names_from_files_are_checked_again():
         segmenter("timm/test_resnet", width=3)
     with pytest.raises(ModelError, match=r'train\.model_args: "unet" cannot be made with decoder_channels = 3'):
         segmenter("timm/test_resnet", "unet", decoder_channels=3)
+    with pytest.raises(
+        ModelError, match=r'train\.model_args: "unet" cannot be made with encoder_depth = 4: .* 5 blocks'
+    ):
+        segmenter("timm/test_resnet", "unet", encoder_depth=4)
+    message = r'train\.model_args\.encoder_depth: model "unet" expects a whole number from 3 to 5, found 2'
+    with pytest.raises(ModelError, match=message):
+        segmenter("timm/test_resnet", "unet", encoder_depth=2)
 
 
 @pytest.mark.slow
