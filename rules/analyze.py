@@ -21,6 +21,7 @@ from rvbuild.rules.common import (
     image_code,
     image_settings,
     name,
+    once,
     packages,
     present,
     seed,
@@ -86,7 +87,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
 
 def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
     """Yield the statistics of the strips of a scene, if it is cut, and of the scene."""
-    analyze = project.file.analyze.stage_settings()
+    analyze = once(project, "analyze settings", project.file.analyze.stage_settings)
     of_area: OfArea = area(project, scene) if scene.blocks else {}
     settings: SceneStatsSettings = {
         "image": image_settings(project, scene),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import xxhash
@@ -24,12 +24,14 @@ from rvbuild.project.model import BoxFileLabels, Project, Scene
 from rvbuild.project.tasks import SPECS
 from rvbuild.rules.inputs import sidecars
 from rvbuild.rules.inputs.companions import Ask, Companions, Question
+from rvbuild.rules.inputs.once import once
 from rvbuild.rules.inputs.own_code import image_code, images_code, metrics_code, user_code, without_code
 from rvbuild.rules.inputs.rasters import rasters
 from rvbuild.rules.inputs.sizes import AskSizes, Sizes
 from rvbuild.settings.area import AreaSettings, OfArea, SplitBlockSettings
 from rvbuild.settings.chip import ChipSettings
 from rvbuild.settings.classes import ClassId, ClassName, ClassSettings
+from rvbuild.settings.evaluation import EvalSettings
 from rvbuild.settings.image import ImageSettings, SceneImageSettings
 from rvbuild.settings.labels import BoxReadSettings, LabelSettings, LayeredLabelSettings
 from rvbuild.settings.transforms import OfStatisticsStep
@@ -48,12 +50,10 @@ __all__ = [
     "image_code",
     "images_code",
     "metrics_code",
+    "once",
     "user_code",
     "without_code",
 ]
-
-T = TypeVar("T")
-
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
     """Return the name of an artifact, which is the name of its doit task."""
@@ -95,18 +95,6 @@ def class_ids(project: Project) -> list[ClassId]:
     return once(project, "class ids", lambda: [{"id": c.id} for c in project.classes])
 
 
-def once(project: Project, key: Hashable, make: Callable[[], T]) -> T:
-    """Return the result of `make`, called once for each `key` of a project: there may be thousands of scenes.
-
-    Artifacts share the result, so it must not be modified.
-    """
-    memo = project.memo
-    if key not in memo:
-        memo[key] = make()
-    result: T = memo[key]
-    return result
-
-
 def image_settings(project: Project, scene: Scene) -> ImageSettings:
     """Return the settings to read the imagery of `scene`."""
     image = scene.image
@@ -138,6 +126,11 @@ def chip_settings(project: Project, scene: Scene) -> ChipSettings:
     """Return the settings to cut the chips of `scene`."""
     table = scene.chip or project.chip
     return once(project, ("chip", id(table)), table.stage_settings)
+
+
+def eval_settings(project: Project) -> EvalSettings:
+    """Return the settings to compare predictions with labels."""
+    return once(project, "eval settings", project.eval.stage_settings)
 
 
 def stores_images(project: Project, scene: Scene) -> bool:
@@ -244,7 +237,7 @@ def raw_files(project: Project) -> tuple[str, ...]:
 def scores(project: Project, scene: Scene) -> Product | None:
     """Return the raster of scores of a scene, if infer writes one."""
     raster = SPECS[project.task].score_raster
-    if not raster or not project.predict.stage_settings().get("scores"):
+    if not raster or not once(project, "scores", lambda: project.predict.stage_settings().get("scores")):
         return None
     return Product("scores", name("infer", project.name, scene.id), (raster,))
 

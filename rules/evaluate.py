@@ -17,6 +17,7 @@ from rvbuild.rules.common import (
     aoi,
     area,
     classes,
+    eval_settings,
     evaluated,
     folder,
     label_classes,
@@ -116,7 +117,7 @@ def settings_of_scene(project: Project, scene: Scene) -> EvalStageSettings:
         "labels": label_settings(project, scene),
         "classes": label_classes(project, scene),
         "null_id": project.null_id,
-        "eval": project.eval.stage_settings(),
+        "eval": eval_settings(project),
         **area(project, scene),
     }
 

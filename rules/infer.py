@@ -55,6 +55,10 @@ def engine(project: Project) -> ExportedEngine | None:
 
     It is the same on every machine: "auto" asks what the project says, and never what is installed.
     """
+    return once(project, "engine", lambda: _engine(project))
+
+
+def _engine(project: Project) -> ExportedEngine | None:
     chosen = project.predict.engine
     if project.train.backend is not None or chosen == "torch":
         return None
@@ -85,6 +89,10 @@ def _installed(engine: ExportedEngine) -> dict[str, str]:
 
 def trained(project: Project) -> TrainedSettings:
     """Return the model that the project names: a trained model's description cannot select another user function."""
+    return once(project, "trained", lambda: _trained(project))
+
+
+def _trained(project: Project) -> TrainedSettings:
     if project.train.backend is not None:
         return {"model": project.train.backend, "model_args": project.train.backend_args}
     train = project.train.stage_settings()

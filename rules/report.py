@@ -14,6 +14,7 @@ from rvbuild.rules.common import (
     aoi,
     area,
     classes,
+    eval_settings,
     evaluated,
     folder,
     image,
@@ -122,7 +123,7 @@ def _picture_settings(project: Project, scene: Scene, judged: bool) -> PictureSe
     if judged:
         settings["labels"] = label_settings(project, scene)
         settings["null_id"] = project.null_id
-        settings["eval"] = project.eval.stage_settings()
+        settings["eval"] = eval_settings(project)
         if limits := area(project, scene).get("area"):
             settings["area"] = limits
     return settings

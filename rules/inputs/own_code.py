@@ -15,6 +15,7 @@ from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
 from rvbuild.process.variables import value_digests
 from rvbuild.project.model import Project, Scene
+from rvbuild.rules.inputs.once import once
 from rvbuild.settings.image import ImageSettings
 
 _CODE = ContentDigest("rvbuild.engine.keys.code:module_digest", '{"syntax":2}')
@@ -25,7 +26,8 @@ def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
 
     With scenes, also those of their transforms.
     """
-    return _source(project, {**_of_training(project), **_of_images(project, scenes)})
+    of_training = once(project, "modules of training", lambda: _of_training(project))
+    return _source(project, {**of_training, **_of_images(project, scenes)})
 
 
 def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
@@ -80,8 +82,8 @@ def _of_training(project: Project) -> dict[str, str]:
 
 
 def _of_images(project: Project, scenes: Iterable[Scene]) -> dict[str, str]:
-    where = project.where(("scene", "image"))
-    return {module: where for scene in scenes for module in scene.image.modules()}
+    named = [module for scene in scenes for module in scene.image.modules()]
+    return dict.fromkeys(named, project.where(("scene", "image"))) if named else {}
 
 
 def _source(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
@@ -94,11 +96,7 @@ def _source(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:
     """
     if not named:
         return ()
-    memo, key = project.memo, ("code", tuple(sorted(named)))
-    if key not in memo:
-        memo[key] = _made(project, named)
-    sources: tuple[Source, ...] = memo[key]
-    return sources
+    return once(project, ("code", tuple(sorted(named))), lambda: _made(project, named))
 
 
 def _made(project: Project, named: Mapping[str, str]) -> tuple[Source, ...]:

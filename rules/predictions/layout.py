@@ -22,10 +22,10 @@ def has_area(scene: Scene) -> bool:
 
 def strips_of(project: Project, scene: Scene) -> list[tuple[int, int]]:
     """Return the first row of each strip of a scene, and the one after its last; empty if it is predicted at once."""
-    predict: BlendSettings = project.predict.stage_settings()
 
     def group(width: int) -> int:
         # Whole groups of rows of windows, so that as few windows as possible are predicted twice.
+        predict: BlendSettings = project.predict.stage_settings()
         return WindowRows.of(width, (project.chip_px, predict["stride_px"]), predict["batch_size"]).group_px
 
     return cut(project, scene, project.predict.strip_px, group)
