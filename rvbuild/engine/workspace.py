@@ -38,6 +38,7 @@ class Workspace:
         except UnicodeEncodeError:  # the database stores paths as text
             raise StoreError(f"{root}: the name of the directory is not valid UTF-8; rename it") from None
         self.root = root
+        self._inside = f"{root}/"  # what the path of a file in it begins with
         self.cache = root / "cache"
         shared = os.environ.get("RVBUILD_STORE", "")
         try:
@@ -108,9 +109,9 @@ class Workspace:
     def show(self, path: Path | str) -> str:
         """Return `path` relative to the workspace if it is inside, for messages."""
         if isinstance(path, Path):  # of thousands of sources
-            text, start = str(path), f"{self.root}/"
-            if text.startswith(start):
-                return text.removeprefix(start)
+            text = str(path)
+            if text.startswith(self._inside):
+                return text.removeprefix(self._inside)
         with contextlib.suppress(ValueError):
             return str(Path(path).relative_to(self.root))
         return str(path)

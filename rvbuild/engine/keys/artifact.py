@@ -47,13 +47,20 @@ class KeyDigester:
 
     def key(self, parts: Mapping[str, Any]) -> str:
         """Return `digest(parts)`; values in the settings of `parts` must not be modified afterwards."""
-        fields = {name: _encode(value) for name, value in parts.items() if name != "settings"}
-        fields["settings"] = _object({name: self._shared(value) for name, value in parts["settings"].items()})
-        return xxhash.xxh3_128_hexdigest(_object(fields).encode("utf-8", "surrogatepass"))
+        fields = [
+            f"{_text(name)}:{self._settings(value) if name == 'settings' else _encode(value)}"
+            for name, value in sorted(parts.items())
+        ]
+        return xxhash.xxh3_128_hexdigest(f"{{{','.join(fields)}}}".encode("utf-8", "surrogatepass"))
+
+    def _settings(self, settings: Mapping[str, Any]) -> str:
+        fields = [
+            f"{_text(name)}:{self._shared(value) if type(value) in _NESTED else _encode(value)}"
+            for name, value in sorted(settings.items())
+        ]
+        return f"{{{','.join(fields)}}}"
 
     def _shared(self, value: Any) -> str:
-        if not isinstance(value, dict | list):
-            return _encode(value)
         known = self._encoded.get(id(value))
         if known is None:
             # A reference keeps the value alive, so that no other object gets its id.
@@ -61,16 +68,14 @@ class KeyDigester:
         return known[1]
 
 
-def _object(fields: Mapping[str, str]) -> str:
-    """Return a JSON object from encoded values."""
-    return "{" + ",".join([f"{_text(name)}:{fields[name]}" for name in sorted(fields)]) + "}"
-
-
+_NESTED = (dict, list)
 _text = functools.lru_cache(maxsize=1 << 10)(encode_basestring)
 
 
 def _encode(value: Any) -> str:
-    """Return the canonical JSON of a value; faster for strings and integers."""
+    """Return the canonical JSON of a value; faster for strings, integers and None."""
+    if value is None:
+        return "null"
     if type(value) is str:
         return encode_basestring(value)
     return int.__repr__(value) if type(value) is int else _ENCODER.encode(value)
@@ -78,10 +83,11 @@ def _encode(value: Any) -> str:
 
 def digest_texts(values: Sequence[str]) -> str:
     """Return `digest(values)`; faster if all of them are alphanumeric, such as digests."""
-    if not all(value.isascii() and value.isalnum() for value in values):
+    together = "".join(values)
+    if not (together.isascii() and together.isalnum()):
         return digest(list(values))
-    quoted = ",".join(f'"{value}"' for value in values)
-    return xxhash.xxh3_128_hexdigest(f"[{quoted}]".encode())
+    quoted = '","'.join(values)
+    return xxhash.xxh3_128_hexdigest(f'["{quoted}"]'.encode())
 
 
 @functools.lru_cache(maxsize=64)

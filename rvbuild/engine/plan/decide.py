@@ -110,6 +110,9 @@ class Decision:
     reasons: tuple[Reason, ...] = ()
 
 
+_NEVER_BUILT = Reason(Cause.NEVER_BUILT, "never built here")
+
+
 def decide(facts: Facts) -> Decision:
     """Decide what a run does with an artifact. Depends only on `facts`."""
     record = facts.record if facts.record is not None and not facts.record.cleaned else None
@@ -123,8 +126,8 @@ def decide(facts: Facts) -> Decision:
     elif facts.record is not None:
         reasons = [Reason(Cause.CLEANED, "removed by `rvbuild clean`")]
     else:
-        reasons = [Reason(Cause.NEVER_BUILT, "never built here")]
-    if record is None:
+        reasons = [_NEVER_BUILT]
+    if record is None and facts.key is None:  # a key is known if no source is missing
         for role in sorted(facts.sources):
             reasons += _missing_sources(role, facts.sources[role], facts.notes)
     waits = [Reason(Cause.UPSTREAM, f"waits for {label}", label) for label in facts.waiting]

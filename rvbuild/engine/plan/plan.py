@@ -28,8 +28,9 @@ from rvbuild.engine.store.state import Record
 from rvbuild.engine.workspace import Workspace
 from rvbuild.files.address import is_url
 
+_Question = tuple[tuple[Path, ...], ContentDigest]
 #: Computes content digests: for each (files, digest) the value, in order; None for a file that cannot be read.
-DigestRunner = Callable[[Sequence[tuple[tuple[Path, ...], ContentDigest]]], Sequence[str | None]]
+DigestRunner = Callable[[Sequence[_Question]], Sequence[str | None]]
 #: Returns the files that have become sidecars of a user's file since the run was planned.
 Appeared = Callable[[Path], Sequence[Path]]
 #: Attempts to compute the content digest of a file that keeps changing.
@@ -86,6 +87,7 @@ class Plan:
                     self._readers.setdefault(item.artifact, []).append(artifact.name)
         self._lock = threading.RLock()
         self._digester = KeyDigester()
+        self._digested: dict[tuple[str, str], str] = {}  # (content, method) -> content digest, of `examine`
         self._unreadable: set[tuple[str, str]] = set()
         self._assumed: dict[str, Mapping[str, tuple[str, int]] | None] = {}  # outputs found to be lost
         self._asks_at_once = True  # whether a missing key is looked up remotely at once
@@ -107,17 +109,17 @@ class Plan:
         sources = [i for a in artifacts for i in a.inputs if isinstance(i, Source)]
         prints = self.workspace.prints
         prints.prefetch(p for s in sources for p in [*s.files, *(c for cs in s.sidecars for c in cs)])
-        unknown: dict[tuple[str, str], tuple[tuple[Path, ...], ContentDigest]] = {}
+        needed: dict[str, dict[str, _Question]] = {}  # by name of the method, and content
         for source in sources:
             for i, method in enumerate(source.digests):
                 content = self._content(source, i)
-                if (
-                    method is None
-                    or content is None
-                    or self.workspace.state.content_digest(content, method.name()) is not None
-                ):
-                    continue
-                unknown[content, method.name()] = (files_of(source, i), method)
+                if method is not None and content is not None:
+                    needed.setdefault(method.name(), {})[content] = (files_of(source, i), method)
+        unknown: dict[tuple[str, str], _Question] = {}
+        for name, of_method in needed.items():
+            stored = self.workspace.state.content_digests(of_method, name)
+            self._digested |= {(content, name): value for content, value in stored.items()}
+            unknown |= {(content, name): of_method[content] for content in of_method if content not in stored}
         if unknown:
             stamps = [self._stamps(files) for files, _ in unknown.values()]
             values = self._digests(list(unknown.values()))
@@ -203,17 +205,14 @@ class Plan:
     def differing(self, source: Source, facts: Facts) -> Path | None:
         """Return a file of `source` whose content differs from that in the key of `facts`, or None."""
         expected = facts.sources.get(source.role, ())
-        for (_, before), (now, path) in zip(expected, self._contents(source), strict=True):
+        for (_, before), now, path in zip(expected, self._contents(source), source.files, strict=True):
             if now != before:
                 return path
         if not source.in_key:
             return None
         # `facts.sources` is for explanations; the key decides.
         values = {role: value for role, value in facts.components["inputs"] if role == source.role}
-        return None if self._source(source) == values.get(source.role) else source.files[0]
-
-    def _contents(self, source: Source) -> list[tuple[str | None, Path]]:
-        return [(self._content(source, i), path) for i, path in enumerate(source.files)]
+        return None if self._look(source)[0] == values.get(source.role) else source.files[0]
 
     def invalidate_all(self) -> None:
         """Plan all artifacts again: the store may have more results than before."""
@@ -233,11 +232,15 @@ class Plan:
             return Planned(Facts(key=None, components={}), Decision(State.FRESH), None)
         roles: list[tuple[str, str]] = []
         waiting: list[str] = []
+        contents: dict[str, list[str | None]] = {}
         complete = True
         for item in artifact.inputs:
             if not item.in_key:
                 continue
-            value = self._source(item) if isinstance(item, Source) else self._product(item)
+            if isinstance(item, Source):
+                value, contents[item.role] = self._look(item)
+            else:
+                value = self._product(item)
             if value is not None:
                 roles.append((item.role, value))
                 continue
@@ -254,7 +257,7 @@ class Plan:
             outputs = {name: (o.digest, o.size) for name, o in record.outputs.items()}
             facts = Facts(key=key, components=parts, record=record)
             return Planned(facts, decide(facts), outputs)
-        return self._plan_work(artifact, parts, key, tuple(dict.fromkeys(waiting)), damaged, forced)
+        return self._plan_work(artifact, parts, key, contents, tuple(dict.fromkeys(waiting)), damaged, forced)
 
     def _is_needed(self, artifact: Artifact) -> bool:
         """Tell whether a run may build `artifact`; not if its outputs only save work, and all that work is done."""
@@ -268,6 +271,7 @@ class Plan:
         artifact: Artifact,
         parts: Mapping[str, Any],
         key: str | None,
+        contents: Mapping[str, list[str | None]],
         waiting: tuple[str, ...],
         damaged: tuple[str, ...],
         forced: bool,
@@ -280,7 +284,7 @@ class Plan:
         facts = Facts(
             key=key,
             components=parts,
-            sources=self._sources(artifact),
+            sources=self._sources(artifact, contents),
             products={item.role: self.artifacts[item.artifact].label() for item in products},
             waiting=waiting,
             record=state.record(artifact.name) if artifact.name in self._records else None,
@@ -298,7 +302,7 @@ class Plan:
         """Return path -> how the state of a remote source of `artifact` was determined, or why it could not be."""
         prints = self.workspace.prints
         notes: dict[str, str] = {}
-        for item in artifact.inputs:
+        for item in artifact.inputs if prints.has_remote else ():
             for path in item.files if isinstance(item, Source) else ():
                 if note := prints.note(path):
                     notes[self.workspace.show(path)] = note
@@ -307,32 +311,39 @@ class Plan:
     def _content(self, source: Source, i: int) -> str | None:
         return content_of(self.workspace.prints, source, i)
 
-    def _source(self, source: Source) -> str | None:
-        """Return the digest of the files of `source`, or None if one is missing."""
-        values: list[str] = []
-        for i in range(len(source.files)):
-            content = self._content(source, i)
-            if content is None:
-                return None
-            method = source.digests[i] if source.digests else None
-            values.append(content if method is None else self._content_digest(source, i, method, content))
-        return digest_texts(values)
+    def _contents(self, source: Source) -> list[str | None]:
+        prints = self.workspace.prints
+        return [content_of(prints, source, i) for i in range(len(source.files))]
 
-    def _sources(self, artifact: Artifact) -> dict[str, list[list[str | None]]]:
-        """Return the files of every source by role, without incomplete sources that are not part of the key."""
-        shown = {i.role: (i, self._shown(i)) for i in artifact.inputs if isinstance(i, Source)}
-        return {role: files for role, (i, files) in shown.items() if i.in_key or all(value for _, value in files)}
+    def _look(self, source: Source) -> tuple[str | None, list[str | None]]:
+        """Return the digest of the files of `source`, or None if one is missing, and the content of each file."""
+        contents = self._contents(source)
+        values = [content for content in contents if content is not None]
+        if len(values) < len(contents):
+            return None, contents
+        if any(source.digests):
+            for i, method in enumerate(source.digests):
+                values[i] = values[i] if method is None else self._content_digest(source, i, method, values[i])
+            contents = self._contents(source)  # they may have changed meanwhile
+        return digest_texts(values), contents
 
-    def _shown(self, source: Source) -> list[list[str | None]]:
-        """Return [path, digest] of every file of `source`, for explanations."""
-        return [[self.workspace.show(path), content] for content, path in self._contents(source)]
+    def _sources(self, artifact: Artifact, contents: Mapping[str, list[str | None]]) -> dict[str, Any]:
+        """Return [path, digest] of every file by role, without incomplete sources that are not part of the key."""
+        shown = {}
+        for source in artifact.inputs:
+            if isinstance(source, Source):
+                known = contents[source.role] if source.in_key else self._contents(source)
+                if source.in_key or None not in known:
+                    files = map(self.workspace.show, source.files)
+                    shown[source.role] = [[path, content] for path, content in zip(files, known, strict=True)]
+        return shown
 
     def _content_digest(self, source: Source, i: int, method: ContentDigest, content: str) -> str:
         name, files = method.name(), files_of(source, i)
         for _ in range(_LOOKS):
             if (content, name) in self._unreadable:
                 return f"unreadable {content}"
-            value = self.workspace.state.content_digest(content, name)
+            value = self._digested.get((content, name)) or self.workspace.state.content_digest(content, name)
             if value is not None:
                 return value
             stamps = self._stamps(files)

@@ -73,6 +73,11 @@ class Fingerprints:
             self._known[name] = self._request([name]) if is_url(name) else self._look_up(name)
         return self._known[name]
 
+    @property
+    def has_remote(self) -> bool:
+        """Whether a remote file was asked for."""
+        return bool(self._responses)
+
     def identity(self, path: Path | str) -> Identity | None:
         """Return the identity of a remote file, or None if it is not known; call after `digest`."""
         response = self._responses.get(str(path))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from rvbuild.engine.keys.signature import Signature
 from rvbuild.engine.store.record import Output, Record, decode, decode_all, encode, encode_shown
+from rvbuild.engine.store.sqlite_errors import code, is_damage, texts
 from rvbuild.errors import StoreError
 from rvbuild.files.mounts import is_on_network
 
@@ -32,21 +33,6 @@ create index if not exists log_artifact on log (artifact);
 create table if not exists origin (artifact text, key text, sources text, primary key (artifact, key)) without rowid;
 """
 _VERSION = 2
-#: Errors of SQLite for a file that cannot be used, as opposed to one that is damaged.
-_UNUSABLE = {
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_ABORT,
-    sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_MISUSE,
-}
 
 
 class Entry(NamedTuple):
@@ -77,6 +63,7 @@ class State:
         self._notify = notify
         self._lock = threading.RLock()
         self._files: dict[str, tuple[Signature, int, str]] | None = None
+        self._failures: dict[str, tuple[str, str]] | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = self._open()
@@ -85,11 +72,11 @@ class State:
 
     def _renew(self, error: sqlite3.Error) -> None:
         """Move a damaged database aside and create a new one; raise if `error` does not mean damage."""
-        if _code(error) == sqlite3.SQLITE_FULL:
+        if code(error) == sqlite3.SQLITE_FULL:
             raise StoreError(
                 f"the disk is full: {self.path} ({error}); free space (`rvbuild cache gc` may help) and run again"
             ) from None
-        if not _is_damage(error):
+        if not is_damage(error):
             raise StoreError(
                 f"{self.path}: cannot use the state database: {error}; is the disk full or the cache read-only?"
             ) from None
@@ -97,7 +84,7 @@ class State:
         self.path.replace(aside)
         for suffix in ("-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        self._files = None
+        self._files = self._failures = None
         self._db = self._open()
         self._notify(
             f"the state database could not be read ({error}); it was moved to {aside} and a new one was created: "
@@ -108,20 +95,20 @@ class State:
         """Return the rows that `query` selects; if the database is damaged, those of the new, empty one."""
         with self._lock:
             try:
-                with _texts():
+                with texts():
                     return self._db.execute(query, values).fetchall()
             except sqlite3.DatabaseError as error:
-                if _is_damage(error):
+                if is_damage(error):
                     self._db.close()
                 self._renew(error)
                 return self._db.execute(query, values).fetchall()
 
     def _open(self) -> sqlite3.Connection:
         try:
-            with _texts():
+            with texts():
                 return self._connect()
         except sqlite3.Error as error:
-            if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            if code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
                 raise
             try:
                 return self._connect_without_space()
@@ -178,6 +165,7 @@ class State:
                 yield self._db
                 self._db.execute("commit")
             except BaseException as error:
+                self._files = self._failures = None  # they may hold what is not stored now
                 with contextlib.suppress(sqlite3.Error):  # SQLite has already rolled back if the disk is full
                     if self._db.in_transaction:
                         self._db.execute("rollback")
@@ -187,7 +175,7 @@ class State:
 
     def _db_failed(self, error: sqlite3.Error) -> NoReturn:
         """Convert an error of a change; a damaged database is recreated, so that the next change succeeds."""
-        if _is_damage(error):
+        if is_damage(error):
             self._db.close()
         self._renew(error)
         raise StoreError(f"{self.path}: was damaged and is being recreated; run again, no results are lost")
@@ -256,8 +244,11 @@ class State:
 
     def failure(self, artifact: str) -> tuple[str, str] | None:
         """Return (key, message) of the last failure of `artifact`, unless it was built since."""
-        rows = self._rows("select key, message from failure where artifact = ?", (artifact,))
-        return (rows[0][0], rows[0][1]) if rows else None
+        with self._lock:
+            if self._failures is None:
+                rows = self._rows("select artifact, key, message from failure")
+                self._failures = {name: (key, message) for name, key, message in rows}
+            return self._failures.get(artifact)
 
     def succeed(self, artifact: str, record: Record, event: str, reasons: Sequence[str], seconds: float) -> None:
         """Store a new record of `artifact` and log that this took `seconds`, in one transaction."""
@@ -266,13 +257,13 @@ class State:
             db.execute(
                 "insert or replace into origin values (?, ?, ?)", (artifact, record.key, json.dumps(record.sources))
             )
-            db.execute("delete from failure where artifact = ?", (artifact,))
+            self._forget_failure(db, artifact)
             _log(db, Entry(record.at, artifact, record.key, event, seconds, tuple(reasons)))
 
     def succeed_elsewhere(self, artifact: str, key: str, reasons: Sequence[str], seconds: float) -> None:
         """Log that `artifact` was built in `seconds`, and that its result is not here; the record is left as it is."""
         with self.transaction() as db:
-            db.execute("delete from failure where artifact = ?", (artifact,))
+            self._forget_failure(db, artifact)
             _log(db, Entry(time.time(), artifact, key, "built", seconds, tuple(reasons)))
 
     def refresh(self, artifact: str, record: Record) -> None:
@@ -284,7 +275,14 @@ class State:
         """Record that building `artifact` failed."""
         with self.transaction() as db:
             db.execute("insert or replace into failure values (?, ?, ?)", (artifact, key, message))
+            if self._failures is not None:
+                self._failures[artifact] = key, message
             _log(db, Entry(time.time(), artifact, key, "failed", seconds, (message,)))
+
+    def _forget_failure(self, db: sqlite3.Connection, artifact: str) -> None:
+        db.execute("delete from failure where artifact = ?", (artifact,))
+        if self._failures is not None:
+            self._failures.pop(artifact, None)
 
     def clean(self, artifact: str, why: str) -> None:
         """Record that `artifact` was removed on purpose, and that its failure no longer counts."""
@@ -294,7 +292,7 @@ class State:
                 empty = Record(record.key, {}, {}, {}, record.seconds, time.time(), {}, cleaned=True)
                 db.execute("insert or replace into record values (?, ?, ?)", (artifact, *encode(empty)))
                 _log(db, Entry(time.time(), artifact, record.key, "cleaned", 0.0, (why,)))
-            db.execute("delete from failure where artifact = ?", (artifact,))
+            self._forget_failure(db, artifact)
 
     def forget(self, artifacts: Iterable[str]) -> None:
         """Remove the records of artifacts, as if they had never been built here."""
@@ -343,32 +341,6 @@ def _chunks(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
     """Yield `values` in parts that fit into one SQLite query."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
-
-
-@contextlib.contextmanager
-def _texts() -> Iterator[None]:
-    """Report invalid text, and a value that claims to be larger than memory, like other damage."""
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise sqlite3.DatabaseError(f"not text: {error}") from None
-    except MemoryError:
-        raise sqlite3.DatabaseError("a value is larger than memory") from None
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    """Tell whether `error` means that the file is damaged or has another version, and is not just unusable now.
-
-    A closed database is not damaged: a thread may use it while an interrupted run ends.
-    """
-    if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
-        return False
-    return _code(error) not in _UNUSABLE
-
-
-def _code(error: sqlite3.Error) -> int:
-    """Return the primary code of an error, its low byte; our own error about the version counts as corruption."""
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
 
 
 def _log(db: sqlite3.Connection, entry: Entry) -> None:
