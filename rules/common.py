@@ -326,7 +326,8 @@ def prepare(
         project.memo[Companions] = companions
         for scene in {scene.base: scene for scene in project.scenes}.values():
             for kind, paths in _inputs(project, scene):
-                questions.update(((kind, resolve(project, path)), None) for path in paths)
+                for path in paths:
+                    questions[kind, resolve(project, path)] = None
     companions.learn(questions)
     sizes = Sizes(ask_sizes, state)
     for project in projects:
@@ -340,7 +341,8 @@ def prepare(
 def _inputs(project: Project, scene: Scene) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield the files of a scene that may have sidecars, with the settings to read them."""
     yield RASTER, scene.image.files
-    yield VECTOR, scene.aoi
+    if scene.aoi:
+        yield VECTOR, scene.aoi
     if scene.labels is None:
         return
     settings = label_settings(project, scene)

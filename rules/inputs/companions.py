@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,6 +72,9 @@ class Answer:
 
     files: tuple[Path, ...] = ()
     sources: tuple[Path, ...] = ()
+
+
+_NOTHING = Answer()
 
 
 class _Listing(NamedTuple):
@@ -167,9 +170,12 @@ class Companions:
             self._listing(folder)
 
     def _all(self, kind: str, path: Path) -> tuple[Path, ...]:
-        if (kind, path) not in self._answers:
+        answer = self._answers.get((kind, path))
+        if answer is None:
             self.learn([(kind, path)])
-        answer = self._answers[kind, path]
+            answer = self._answers[kind, path]
+        if answer is _NOTHING:
+            return ()
         if not answer.sources:
             return tuple(file for file in answer.files if not file.name.lower().endswith(_OVERVIEWS))
         files: dict[Path, None] = {}
@@ -215,9 +221,9 @@ class Companions:
     def _without_asking(self, question: Question) -> Answer | None:
         """Return the answer for a file if it is known without asking; None otherwise."""
         kind, path = question
-        suffix = path.suffix.lower()
         if isinstance(path, Url):
-            return Answer()  # GDAL is configured not to search for them
+            return _NOTHING  # GDAL is configured not to search for them
+        suffix = path.suffix.lower()
         if kind == VECTOR:
             return None if suffix in (".vrt", ".tab", ".gml", ".xml") else Answer(self._parts(path))
         if suffix in _DATABASES:
@@ -228,7 +234,7 @@ class Companions:
             return None
         beside = self._beside(path)
         if not beside:
-            return Answer()
+            return _NOTHING
         ends = {name[len(path.name) :] for name in beside if name.startswith(path.name)}
         # GDAL reads each of these for any format.
         known = len(ends) == len(beside) and ends <= {".aux.xml", ".msk", _OVERVIEWS}
@@ -281,22 +287,22 @@ class Companions:
             self._listings[folder] = None if state is None else _Listing(state, listed_at, names)
         return self._listings[folder]
 
-    def _names(self, path: Path, beginning: str) -> Iterator[tuple[str, str]]:
-        """Yield the names beside `path` with this beginning, in any case: in lower case, and original."""
+    def _names(self, path: Path, beginning: str) -> list[tuple[str, str]]:
+        """Return the names beside `path` with this beginning, in any case: in lower case, and original."""
         listing = self._listing(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
         if listing is None:
-            return
-        low = beginning.lower()
-        for at in range(bisect.bisect_left(listing.names, (low,)), len(listing.names)):
-            name = listing.names[at]
-            if not name[0].startswith(low):
-                return
-            yield name
+            return []
+        names, low = listing.names, beginning.lower()
+        start = end = bisect.bisect_left(names, (low,))
+        while end < len(names) and names[end][0].startswith(low):
+            end += 1
+        return names[start:end]
 
     def _beside(self, path: Path) -> list[str]:
         """Return the names beside `path` that may belong to it, as far as is known without GDAL."""
-        own, beginning = path.name, path.stem
-        stem, one_file = len(beginning.lower()), path.suffix.lower() in _ONE_FILE
+        own, suffix = path.name, path.suffix
+        beginning = own.removesuffix(suffix)
+        stem, one_file = len(beginning.lower()), suffix.lower() in _ONE_FILE
         names: list[str] = []
         for low, name in self._names(path, beginning):
             rest = low[stem : stem + 1]

@@ -11,7 +11,10 @@ from rvbuild.rules.inputs.companions import Companions
 
 def rasters(role: str, files: tuple[Path, ...], companions: Companions) -> Source:
     """Return rasters as an input, digested by their bytes and those of the files that belong to them."""
-    sorted_out = [sidecars.sort(companions.of_raster(file)) for file in files]
+    beside = [companions.of_raster(file) for file in files]
+    if not any(beside):
+        return Source(role, files)
+    sorted_out = [sidecars.sort(members) for members in beside]
     sidecar_files = tuple(counted for counted, _ in sorted_out)
     ignored = tuple(other for _, others in sorted_out for other in others)
     return Source(role, files, sidecar_files if any(sidecar_files) else (), ignored_sidecars=ignored)

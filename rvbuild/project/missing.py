@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,35 +96,34 @@ def _find(
     project: Project, scenes: Iterable[Scene], is_readable: Callable[[str], bool], drafts: bool
 ) -> Iterator[_Missing]:
     """Yield each file that cannot be used, once per scene and part."""
-    if drafts and project.draft.weights is not None:
-        yield from _unusable(project, [project.draft.weights], "", "", "draft", is_readable)
-    if project.train.weights is not None:
-        yield from _unusable(project, [project.train.weights], "", "", "weights", is_readable)
-    if project.train.chips is not None:
-        for path, written in zip(project.train.chips.folder, project.written["", "chips"], strict=True):
-            yield from _unusable_chips(project, path, written)
-    for scene in {scene.base: scene for scene in scenes}.values():
-        yield from _unusable(project, scene.image.files, scene.base, scene.split, "image", is_readable)
-        yield from _unusable(
-            project, scene.labels.files if scene.labels else (), scene.base, scene.split, "labels", is_readable
-        )
-        yield from _unusable(project, scene.aoi, scene.base, scene.split, "aoi", is_readable)
-
-
-def _unusable(
-    project: Project, paths: Iterable[str], scene: str, split: str, part: str, is_readable: Callable[[str], bool]
-) -> Iterator[_Missing]:
-    """Yield the files of one part of a scene that cannot be used."""
     root = str(project.workspace)
     folders = {stage_of(rule): f"{root}/cache/{project.title}/{stage_of(rule)}" for rule in project.rules}
-    for path, written in zip(paths, project.written.get((scene, part), ()), strict=True):
-        where = path if path.startswith("/") else f"{root}/{path}"
-        reason = None if is_url(path) or is_readable(where) else _reason(where)
-        if reason:
+    for paths, scene, split, part in _named(project, scenes, drafts):
+        for number, path in enumerate(paths):
+            where = path if path.startswith("/") else f"{root}/{path}"
+            if is_url(path) or is_readable(where) or not (reason := _reason(where)):
+                continue
             maker = next((stage for stage, folder in folders.items() if where.startswith(f"{folder}/")), None)
             to_make = reason == _ABSENT and maker is not None
             reason = f"not built yet; `rvbuild {maker}` builds it" if to_make else reason
-            yield _Missing(path, scene, split, part, written, reason, to_make)
+            yield _Missing(path, scene, split, part, project.written[scene, part][number], reason, to_make)
+    if project.train.chips is not None:
+        for path, written in zip(project.train.chips.folder, project.written["", "chips"], strict=True):
+            yield from _unusable_chips(project, path, written)
+
+
+def _named(project: Project, scenes: Iterable[Scene], drafts: bool) -> Iterator[tuple[Sequence[str], str, str, str]]:
+    """Yield the files of the project and of scenes, with the scene, its split and the part that they are of."""
+    if drafts and project.draft.weights is not None:
+        yield (project.draft.weights,), "", "", "draft"
+    if project.train.weights is not None:
+        yield (project.train.weights,), "", "", "weights"
+    for scene in {scene.base: scene for scene in scenes}.values():
+        yield scene.image.files, scene.base, scene.split, "image"
+        if scene.labels is not None:
+            yield scene.labels.files, scene.base, scene.split, "labels"
+        if scene.aoi:
+            yield scene.aoi, scene.base, scene.split, "aoi"
 
 
 def _unusable_chips(project: Project, path: str, written: Written) -> Iterator[_Missing]:

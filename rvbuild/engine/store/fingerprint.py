@@ -18,6 +18,7 @@ from rvbuild.process.threads import map_threads
 RACY_NS = 20_000_000
 #: The same for file systems with whole seconds, such as FAT and old file servers: their ticks are two seconds.
 _COARSE_NS = 2_000_000_000
+_LONGEST_NS = RACY_NS + _COARSE_NS
 _SECOND_NS = 1_000_000_000
 #: Maximum number of attempts to hash a file that keeps changing.
 _LOOKS = 3
@@ -25,7 +26,8 @@ _LOOKS = 3
 
 def is_racy(state: Signature, hashed_at: int) -> bool:
     """Tell whether a file may have changed after it was hashed (at a time in ns) without a new time stamp."""
-    return max(state.mtime_ns, state.ctime_ns) > hashed_at - _tick(state)
+    last = max(state.mtime_ns, state.ctime_ns)
+    return last > hashed_at - _LONGEST_NS and last > hashed_at - _tick(state)
 
 
 def _tick(state: Signature) -> int:
