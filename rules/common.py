@@ -57,8 +57,8 @@ __all__ = [
 
 def name(stage: str, project: str, scene: str | None = None) -> str:
     """Return the name of an artifact, which is the name of its doit task."""
-    parts = [stage, project] if scene is None else [stage, project, scene]
-    return ":".join(map(_quoted, parts))
+    of_project = f"{_quoted(stage)}:{_quoted(project)}"
+    return of_project if scene is None else f"{of_project}:{_quoted(scene)}"
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -255,11 +255,13 @@ def normalize(project: Project) -> OfStatisticsStep:
 
 def resolve(project: Project, path: str) -> Path:
     """Return `path` as an absolute path in the workspace; addresses are unchanged."""
-    return Url(path) if is_url(path) else _resolve(str(project.workspace), path)
+    return _resolve(str(project.workspace), path)
 
 
 @functools.lru_cache(maxsize=1 << 17)
 def _resolve(workspace: str, path: str) -> Path:
+    if is_url(path):
+        return Url(path)
     return Path(os.path.normpath(os.path.join(workspace, path)))  # noqa: PTH118 - for thousands of scenes
 
 

@@ -32,7 +32,8 @@ def user_code(project: Project, *scenes: Scene) -> tuple[Source, ...]:
 
 def image_code(project: Project, scene: Scene) -> tuple[Source, ...]:
     """Return the user's source files of the transforms of `scene`."""
-    return _source(project, _of_images(project, (scene,)))
+    key = "code of image", id(scene.image.table)
+    return once(project, key, lambda: _source(project, _of_images(project, (scene,))))
 
 
 def images_code(project: Project, scenes: Sequence[Scene]) -> tuple[Source, ...]:

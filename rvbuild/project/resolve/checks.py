@@ -90,8 +90,11 @@ class _Checks:
 
     def normalize(self, scenes: Sequence[Scene]) -> None:
         """Report scenes whose last transform normalises differently: a model has one normalisation."""
+        first = scenes[0].image.normalize() if scenes else None
         for scene in scenes[1:]:
-            first, settings = scenes[0].image.normalize(), scene.image.normalize()
+            if scene.image.table is scenes[0].image.table:
+                continue
+            settings = scene.image.normalize()
             if settings != first and scene.image.files and scenes[0].image.files:
                 key = self._key_of(scene.base, "image")
                 names = [
@@ -101,18 +104,17 @@ class _Checks:
                     names[1] += " with other settings"
                 message = f"scene {show(scenes[0].base)} has {names[0]} at the end, scene {show(scene.base)} {names[1]}"
                 self.problems.add((*key, "transform"), f"{message}; a model normalises all images in one way")
-        settings = scenes[0].image.normalize() if scenes else None
-        if settings and self.file.train.is_set("max_stds"):
-            message = f"has no effect with {show(settings['kind'])} in the transform of the images"
+        if first and self.file.train.is_set("max_stds"):
+            message = f"has no effect with {show(first['kind'])} in the transform of the images"
             self.problems.add(("train", "max_stds"), message)
-        if settings and self.file.train.backend is not None:
+        if first and self.file.train.backend is not None:
             message = (
-                f"the transform of the images ends with {show(settings['kind'])}, which networks of torch apply; a "
+                f"the transform of the images ends with {show(first['kind'])}, which networks of torch apply; a "
                 "training backend gets the values before it. Remove the transform, and let the backend do it"
             )
             self.problems.add(("train", "backend"), message)
-        if settings and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
-            kind = show(settings["kind"])
+        if first and self.file.train.normalize == "pretrained" and self.file.train.bundle is not None:
+            kind = show(first["kind"])
             message = f"the bundle defines how images are normalised, and so does their transform {kind}"
             self.problems.add(("train", "normalize"), f"{message}; remove one of them")
 

@@ -17,6 +17,7 @@ from rvbuild.project.model import (
 from rvbuild.project.resolve.checks import check_scenes
 from rvbuild.project.resolve.paths import Paths
 from rvbuild.project.scenes.box_files import BoxFileTable
+from rvbuild.project.scenes.image import ImageTable
 from rvbuild.project.scenes.labels import RasterLabelsTable, VectorLabelsTable, background, joined
 from rvbuild.project.scenes.scene import SceneTable
 from rvbuild.project.scenes.splits import Placed, placed
@@ -56,6 +57,7 @@ class Scenes:
         self.class_names = class_names
         self._stac = StacReader()
         self._unreadable: dict[Key, bool] = {}
+        self._image_texts: dict[int, tuple[str, ...]] = {}
 
     @property
     def reads(self) -> Mapping[str, tuple[int, int, int, int] | str | None]:
@@ -76,11 +78,7 @@ class Scenes:
         id_ = item.base
         image = self._image(id_)
         channels = self.source(id_, "channels")[0].channels
-        table, at = self.source(id_, "aoi")
-        aoi = self.paths.files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
-        aoi_parts: list[AoiPartSettings] = [
-            {"files": len(area.vector), **area.stage_settings()} for area in areas(table.aoi)
-        ]
+        aoi, aoi_parts = self._aoi(id_)
         return Scene(
             id=item.id,
             split=item.split,
@@ -88,12 +86,23 @@ class Scenes:
             channels=channels,
             labels=self._labels(id_, image.files),
             aoi=aoi,
-            aoi_parts=tuple(aoi_parts) if any(len(part) > 1 for part in aoi_parts) else (),
+            aoi_parts=aoi_parts,
             base=id_,
             blocks=item.blocks,
             chip=self._chip(id_),
             key=item.key,
         )
+
+    def _aoi(self, id_: str) -> tuple[tuple[str, ...], tuple[AoiPartSettings, ...]]:
+        """Return the files of the area of interest of a scene, and the settings of its tables, if they have any."""
+        table, at = self.source(id_, "aoi")
+        if not table.aoi:
+            return (), ()
+        files = self.paths.files(id_, "aoi", tuple(text for area in areas(table.aoi) for text in area.vector), at)
+        parts: list[AoiPartSettings] = [
+            {"files": len(area.vector), **area.stage_settings()} for area in areas(table.aoi)
+        ]
+        return files, tuple(parts) if any(len(part) > 1 for part in parts) else ()
 
     def _chip(self, id_: str) -> ChipTable | None:
         """Return the chip settings of a scene, if it has its own."""
@@ -105,9 +114,7 @@ class Scenes:
         table, at = self.source(id_, "image")
         image = table.image
         if image is None or image.stac is None:
-            return ImageSource(
-                self.paths.files(id_, "image", tuple(p for _, p in image.paths()) if image else (), at), image
-            )
+            return ImageSource(self.paths.files(id_, "image", self._texts(image), at), image)
         (path,) = self.paths.expand((image.stac,), at, "image", id_)
         key: Key = (*at, "image", "stac")
         # A problem with the items of one scene does not affect the next scene.
@@ -123,6 +130,12 @@ class Scenes:
         files, stack = layout(items, image.reduce, image.primary, image.layer())
         self.paths.written[id_, "image"] = (Written(self.problems.places.where(key), image.stac),) * len(files)
         return ImageSource(files, image, stack)
+
+    def _texts(self, image: ImageTable | None) -> tuple[str, ...]:
+        """Return the paths of an image as written; cached, since scenes without an override share the table."""
+        if id(image) not in self._image_texts:
+            self._image_texts[id(image)] = () if image is None else tuple(text for _, text in image.paths())
+        return self._image_texts[id(image)]
 
     def _labels(
         self, id_: str, image: tuple[str, ...]

@@ -49,25 +49,24 @@ def name_problem(name: str, reserved: Mapping[str, str]) -> str | None:
     >>> name_problem("a/b", {})
     'cannot be used in a file name: "a/b" holds "/"'
     """
-    shown = show(name)
     forbidden = [letter for letter in name if letter in _FORBIDDEN]
     if not name:
-        reason = "the name is empty"
+        reason = "is empty"
     elif forbidden:
-        reason = f"{shown} holds {show(forbidden[0])}"
-    elif any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
-        reason = f"{shown} holds a control character"
+        reason = f"holds {show(forbidden[0])}"
+    elif not name.isprintable() and any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
+        reason = "holds a control character"
     elif name[0] in ".-":
-        reason = f'{shown} begins with "{name[0]}"'
+        reason = f'begins with "{name[0]}"'
     elif name != name.strip() or name.endswith("."):
-        reason = f"{shown} begins or ends with a space, or ends with a dot"
+        reason = "begins or ends with a space, or ends with a dot"
     elif len(name.encode()) > _LONGEST:
-        reason = f"{shown} is longer than {_LONGEST} bytes"
+        reason = f"is longer than {_LONGEST} bytes"
     elif folded(name) in reserved:
-        return f"{shown} is reserved: {reserved[folded(name)]}; choose another name"
+        return f"{show(name)} is reserved: {reserved[folded(name)]}; choose another name"
     else:
         return None
-    return f"cannot be used in a file name: {reason}"
+    return f"cannot be used in a file name: {show(name) if name else 'the name'} {reason}"
 
 
 def clashes(names: Iterable[str]) -> Iterator[tuple[int, str, str]]:

@@ -50,10 +50,11 @@ def _parsed(path: Path, text: str) -> tuple[dict[str, Any], dict[Key, int]]:
         raise ProjectError([f"{shown(path)}: {_TOO_DEEP}"]) from None
     except ValueError:  # raised by Python for a number with thousands of digits
         raise ProjectError([f"{shown(path)}: a number has too many digits"]) from None
-    if any(len(key) > MAX_DEPTH for key, _ in unusable(data)):
+    found = list(unusable(data))
+    if any(len(key) > MAX_DEPTH for key, _ in found):
         raise ProjectError([f"{shown(path)}: {_TOO_DEEP}"])
     lines = line_index(text)
-    problems = [f"{shown(path)}:{lines.get(key, 1)}: {dotted(key)}: {problem}" for key, problem in unusable(data)]
+    problems = [f"{shown(path)}:{lines.get(key, 1)}: {dotted(key)}: {problem}" for key, problem in found]
     if problems:
         raise ProjectError(problems)
     return data, lines
