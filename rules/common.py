@@ -109,9 +109,10 @@ def label_settings(project: Project, scene: Scene) -> LabelSettings:
     assert labels is not None
     if isinstance(labels, BoxFileLabels) or getattr(labels, "cells", None) is not None:
         return labels.stage_settings()
-    parts = tuple((count, id(table)) for count, table in getattr(labels, "parts", ()))
     make: Callable[[], LabelSettings] = labels.stage_settings
-    return once(project, ("labels", parts or id(getattr(labels, "table", None))), make)
+    if parts := getattr(labels, "parts", ()):
+        return once(project, ("labels", tuple((count, id(table)) for count, table in parts)), make)
+    return once(project, ("labels", id(getattr(labels, "table", None))), make)
 
 
 def label_classes(project: Project, scene: Scene) -> list[ClassName] | list[ClassSettings]:

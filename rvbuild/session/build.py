@@ -259,8 +259,9 @@ def closure_names(artifacts: Sequence[Artifact], stage: str, scenes: Collection[
 def _require_files(session: Session, closure: Sequence[Artifact]) -> None:
     problems: list[str] = []
     for project in session.projects:
-        scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
-        drafts = any(on_request(a.stage) for a in closure if a.project == project.name)
+        of_project = [a for a in closure if a.project == project.name]
+        scenes = {a.scene for a in of_project if a.scene is not None}
+        drafts = any(map(on_request, {a.stage for a in of_project}))
         problems += missing_files(project, scenes, session.workspace.prints.is_known, builds=True, drafts=drafts)
     if problems:
         raise ProjectError(problems)

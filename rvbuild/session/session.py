@@ -62,9 +62,11 @@ class Session:
 
     def requested(self, stage: str, scenes: Sequence[str]) -> list[Artifact]:
         """Return the artifacts that a command requests: a stage, or all for `build`; only of `scenes` if given."""
-        artifacts = [a for a in self.artifacts if belongs(a.stage, stage)]
-        needed = {name for a in artifacts for name in a.needs()}
-        artifacts = [a for a in artifacts if a.stage not in SHARED or a.name in needed]
+        stages = {each for each in {a.stage for a in self.artifacts} if belongs(each, stage)}
+        artifacts = [a for a in self.artifacts if a.stage in stages]
+        if not stages.isdisjoint(SHARED):
+            needed = {name for a in artifacts for name in a.needs()}
+            artifacts = [a for a in artifacts if a.stage not in SHARED or a.name in needed]
         if not artifacts and on_request(stage):
             path = self.workspace.show(str(self.projects[0].path))
             raise UsageError(

@@ -61,12 +61,9 @@ SHARED = ("sums",)
 """Stages of which a command only makes what its other stages need: reviews need more of them than drafts do."""
 
 
-_ON_REQUEST = {name for command in ON_REQUEST for name in (command, *PARTS.get(command, ()))}
-
-
 def on_request(stage: str) -> bool:
     """Tell whether a stage or a command is no part of `build`."""
-    return stage in _ON_REQUEST
+    return any(stage in (command, *PARTS.get(command, ())) for command in ON_REQUEST)
 
 
 def asked_for(stage: str, commands: Collection[str]) -> bool:

@@ -310,7 +310,8 @@ class Artifact:
 
     def environment(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the versions of packages, and the digests of variables that user code reads, that are in the key."""
-        versions, variables = dict(self.packages), dict[str, str]()
+        versions = dict(self.packages)
+        variables: dict[str, str] = {}
         for item in self.inputs:
             if isinstance(item, Source) and (item.packages or item.variables):
                 versions |= item.packages

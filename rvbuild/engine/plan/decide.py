@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from rvbuild.engine.keys.artifact import plain
 from rvbuild.engine.store.state import Record
@@ -59,8 +59,10 @@ class Reason:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+_NONE: Mapping[str, Any] = {}
+
+
+class Facts(NamedTuple):
     """Everything that a decision depends on.
 
     Attributes
@@ -91,19 +93,18 @@ class Facts:
 
     key: str | None
     components: Mapping[str, Any]
-    sources: Mapping[str, Any] = field(default_factory=dict)
-    products: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, Any] = _NONE
+    products: Mapping[str, str] = _NONE
     waiting: Sequence[str] = ()
     record: Record | None = None
     damaged: Sequence[str] = ()
     stored: bool = False
     failure: str | None = None
     forced: bool = False
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = _NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A state and the reasons for it; a fresh artifact has none."""
 
     state: State

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rvbuild.engine.keys.artifact import (
     Artifact,
@@ -37,8 +36,7 @@ Appeared = Callable[[Path], Sequence[Path]]
 _LOOKS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """The facts about an artifact before it is built."""
 
     facts: Facts
@@ -211,8 +209,8 @@ class Plan:
         if not source.in_key:
             return None
         # `facts.sources` is for explanations; the key decides.
-        values = {role: value for role, value in facts.components["inputs"] if role == source.role}
-        return None if self._look(source)[0] == values.get(source.role) else source.files[0]
+        before = dict(facts.components["inputs"]).get(source.role)
+        return None if self._look(source)[0] == before else source.files[0]
 
     def invalidate_all(self) -> None:
         """Plan all artifacts again: the store may have more results than before."""
@@ -277,15 +275,15 @@ class Plan:
         forced: bool,
     ) -> Planned:
         """Plan an artifact that is not fresh, with everything that explains it."""
-        state = self.workspace.state
+        state, named = self.workspace.state, self.artifacts
         failure = None if key is None else state.failure(artifact.name)
         action = None if key is None or forced else self._earlier(artifact, key)
-        products = [item for item in artifact.inputs if isinstance(item, Product) and item.in_key]
+        products = {i.role: named[i.artifact].label() for i in artifact.inputs if isinstance(i, Product) and i.in_key}
         facts = Facts(
             key=key,
             components=parts,
             sources=self._sources(artifact, contents),
-            products={item.role: self.artifacts[item.artifact].label() for item in products},
+            products=products,
             waiting=waiting,
             record=state.record(artifact.name) if artifact.name in self._records else None,
             damaged=damaged,
