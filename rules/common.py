@@ -55,6 +55,7 @@ __all__ = [
     "without_code",
 ]
 
+
 def name(stage: str, project: str, scene: str | None = None) -> str:
     """Return the name of an artifact, which is the name of its doit task."""
     of_project = f"{_quoted(stage)}:{_quoted(project)}"

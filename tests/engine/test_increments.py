@@ -218,6 +218,27 @@ def test_each_file_is_hashed_once_per_change(space):
     workspace.close()
 
 
+def test_a_plan_asks_the_database_as_often_for_many_scenes_as_for_few(new_space):
+    """Content digests and failures of all artifacts are read at once."""
+    asked = []
+    for count in (3, 12):
+        space = new_space()
+        space.scenes = [f"s{number}" for number in range(count)]
+        space.view = ContentDigest("fakestages:view")
+        for scene in space.scenes:
+            space.write(scene, scene)
+        space.states()  # computes the digests
+        workspace, plan, builder, _ = space.opened()
+        statements: list[str] = []
+        workspace.state._db.set_trace_callback(statements.append)
+        plan.examine(plan.artifacts.values())
+        assert [plan[name].decision.state.value for name in plan.artifacts] == ["missing"] * (count + 2)
+        asked.append(len(statements))
+        builder._executor.close()
+        workspace.close()
+    assert asked[0] == asked[1] < 5
+
+
 def test_parallel_and_serial_builds_agree(new_space):
     serial, parallel = new_space(), new_space()
     for made in (serial, parallel):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rvbuild.engine.store.state import State
+from rvbuild.engine.store.state import Record, State
 from rvbuild.engine.upkeep.inventory import require_records
 from rvbuild.engine.workspace import Workspace
 from rvbuild.errors import StoreError
@@ -192,3 +192,31 @@ def test_on_a_server_there_is_no_write_ahead_log(tmp_path, monkeypatch):
         state.remember_content_digest("a", "b", "c")
         assert not (tmp_path / "state.db-wal").exists()
         assert state.content_digest("a", "b") == "c"
+
+
+def test_failures_are_known_until_the_next_success(tmp_path):
+    state = State(tmp_path / "state.db")
+    assert state.failure("a") is None
+    state.fail("a", "k1", "no", 0.0)
+    state.fail("a", "k2", "still no", 0.0)
+    state.fail("b", "k3", "never", 0.0)
+    state.fail("c", "k4", "away", 0.0)
+    assert state.failure("a") == ("k2", "still no")
+    state.succeed("a", Record("k5", {}, {}, {}, 0.0, 0.0), "built", [], 0.0)
+    state.clean("b", "for a test")
+    state.succeed_elsewhere("c", "k4", [], 0.0)
+    assert [state.failure(name) for name in "abc"] == [None, None, None]
+    state.close()
+
+
+def test_a_change_that_is_not_stored_is_not_remembered(tmp_path):
+    state = State(tmp_path / "state.db")
+    state.fail("a", "k", "no", 0.0)
+    assert state.failure("a") == ("k", "no")
+    with pytest.raises(TypeError):
+        state.succeed("a", Record("k", {"not": object()}, {}, {}, 0.0, 0.0), "built", [], 0.0)
+    with pytest.raises(ZeroDivisionError), state.transaction() as db:
+        state._forget_failure(db, "a")
+        raise ZeroDivisionError
+    assert state.failure("a") == ("k", "no")
+    state.close()

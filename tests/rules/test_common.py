@@ -25,3 +25,44 @@ def test_seeds_differ_by_artifact_and_project_seed(common):
     seeds = {common.seed(p, a) for p in (Project, Other) for a in ("chip:a", "chip:b", "train")}
     assert len(seeds) == 6
     assert all(0 <= s < 2**31 for s in seeds)
+
+
+PROJECT = """
+[project]
+task = "semantic_segmentation"
+[classes]
+a = "#ff0000"
+b = "#00ff00"
+[scenes]
+train = {train}
+validation = {validation}
+[scene]
+image = "{{id}}.tif"
+labels = {{ raster = "{{id}}_label.tif", encoding = "id" }}
+[predict]
+strip_px = 1000000
+"""
+
+
+def test_settings_are_made_as_often_for_many_scenes_as_for_few(tmp_path, monkeypatch):
+    """What is equal for all scenes is computed once: there may be thousands of them."""
+    from rvbuild import rules
+    from rvbuild.project.load import load
+    from rvbuild.project.toml.table import Table
+    from rvbuild.rules.inputs.sizes import Sizes
+
+    made: list[str] = []
+    settings_as = Table.settings_as
+    monkeypatch.setattr(Table, "settings_as", lambda *a: made.append(type(a[0]).__name__) or settings_as(*a))
+    counts = []
+    for number in (3, 12):
+        ids = [f"s{n}" for n in range(number)]
+        path = tmp_path / f"{number}.toml"
+        path.write_text(PROJECT.format(train=ids[: number // 3], validation=ids[number // 3 :]))
+        project = load(path)
+        project.memo[Sizes] = Sizes(lambda questions: [(10, 10)] * len(questions))
+        made.clear()
+        artifacts = rules.artifacts(project)
+        assert sum(artifact.stage == "infer" for artifact in artifacts) == number - number // 3
+        counts.append(len(made))
+    assert counts[0] == counts[1]
