@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from rvbuild.engine.cluster import running
+from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.plan.artifact_status import ArtifactStatus
 from rvbuild.engine.plan.decide import State
-from rvbuild.session.remarks.under_way import sentences, under_way
+from rvbuild.session.remarks.under_way import on_hosts, sentences, under_way
 
 LIVE, SHOWN = "cache/p/live/log.jsonl", "cache/p/train/log.jsonl"
 TWO = '{"epoch": 1}\n{"epoch": 2}\n'
@@ -40,3 +44,14 @@ def test_nothing_is_read_through_a_link(tmp_path: Path) -> None:
     (tmp_path / LIVE).unlink()
     (tmp_path / LIVE).symlink_to(tmp_path / "secret")
     assert under_way(tmp_path, row(State.MISSING)) is None
+
+
+@pytest.mark.parametrize(("host", "text"), [("n1", "n1 builds p train"), ("n1, n2", "n1, n2 build p train")])
+def test_hosts_are_told(tmp_path: Path, host: str, text: str) -> None:
+    logs = tmp_path / "cache/log" / running.FOLDER
+    with lit("rvbuild-1", {"workspace": logs}):
+        board = running.Board(logs, "rvbuild-1")
+        board.begun("train:p", host)
+        board._write()
+        assert on_hosts(tmp_path, [row(State.MISSING)]) == [text]
+        board.close()

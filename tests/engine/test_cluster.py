@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -20,15 +21,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cluster_space import ClusterSpace, interrupt_when_called, wait_for
 from conftest import Space, children_left
 
+from rvbuild.engine.cluster import connect
 from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.cluster.connect import require_address
 from rvbuild.engine.cluster.running import hosts_of
 from rvbuild.engine.keys.artifact import Demand
 from rvbuild.engine.run.worker import Job
+from rvbuild.engine.run.workers import Interrupted
 from rvbuild.errors import StageError, UsageError
 from rvbuild.progress import Silent
 
-pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
@@ -242,14 +245,45 @@ def test_a_text_that_names_no_cluster(text: str) -> None:
         require_address(text, "--on")
 
 
-def test_nobody_answers_at_an_address(cluster: ClusterSpace) -> None:
+def test_nobody_answers_at_an_address(cluster: ClusterSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "_START_S", 1.0)
     cluster.address = "tcp://127.0.0.1:9"
-    executor = cluster.executor([])
+    notes: list[str] = []
+    executor = cluster.executor(notes)
     began = time.monotonic()
     for _ in range(2):
         with pytest.raises(UsageError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers there"):
             executor.at_once()
     assert time.monotonic() - began < 20
+    assert notes == ["tcp://127.0.0.1:9: nobody answers there yet: waiting for up to 1 s …"]
+    executor.close()
+
+
+def test_a_scheduler_that_is_just_starting_is_awaited() -> None:
+    with contextlib.ExitStack() as closing, socket.create_server(("127.0.0.1", 0)) as place:
+        port = place.getsockname()[1]
+        place.close()
+
+        def start(_: str) -> None:
+            closing.enter_context(
+                distributed.LocalCluster(n_workers=0, scheduler_port=port, host="127.0.0.1", dashboard_address=":0")
+            )
+
+        client = connect.connected(f"tcp://127.0.0.1:{port}", closing, start, threading.Event())
+        assert client.status == "running"
+
+
+def test_waiting_for_a_scheduler_can_be_interrupted(cluster: ClusterSpace) -> None:
+    cluster.address = "tcp://127.0.0.1:9"
+    executor: Any = None
+
+    def interrupt(_: str) -> None:
+        executor.interrupt()
+
+    executor = cluster.executor([])
+    executor._note = interrupt
+    with pytest.raises(Interrupted):
+        executor.at_once()
     executor.close()
 
 

@@ -49,7 +49,7 @@ class Here:
         self.folder = folder
         self.notes: list[str] = []
         address = local.started(2, folder, closing, self.notes.append, threading.Event())
-        self.client = connect.connected(address, closing)
+        self.client = connect.connected(address, closing, self.notes.append, threading.Event())
 
     def pids(self) -> dict[str, int]:
         """Return the process of each worker that answers."""

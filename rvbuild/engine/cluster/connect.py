@@ -12,17 +12,23 @@ import os
 import platform
 import re
 import socket
+import threading
+import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import rvbuild
+from rvbuild.engine.run.workers import Interrupted
 from rvbuild.errors import StageError, UsageError
 
 VARIABLE = "RVBUILD_CLUSTER"
 _EXPECTED = "expected local:N, such as local:4, or the address of a Dask scheduler, such as tcp://10.0.0.5:8786"
 _TIMEOUT_S = 6
+#: How long a scheduler may take to start. Scripts start it and the build at the same time.
+_START_S = 30.0
+_TRY_EVERY_S = 0.5
 _LOCAL = re.compile(r"local:(\d{1,4})")
 _REMOTE = re.compile(r"(tcp|tls|ucx|ws|wss)://[^/\s]+:\d+/?")
 
@@ -54,27 +60,47 @@ def workers_here(text: str) -> int:
     return int(local[1]) if local else 0
 
 
-def connected(text: str, closing: contextlib.ExitStack) -> Any:
+def connected(text: str, closing: contextlib.ExitStack, note: Callable[[str], None], stopped: threading.Event) -> Any:
     """Return a client of the scheduler at an address; `closing` ends the connection.
+
+    A scheduler that was started just before, or whose name is not known yet, is awaited; `note` is told.
 
     Raises
     ------
     UsageError
         There is no scheduler at the address.
+    Interrupted
+        `stopped` ended the wait.
     """
     dask: Any = importlib.import_module("distributed")  # without types
     try:
         if text.startswith(("tcp://", "tls://")):  # Dask tries again and again if nobody listens
-            place = urllib.parse.urlsplit(text)
-            socket.create_connection((place.hostname, place.port), timeout=_TIMEOUT_S).close()
+            _wait_for_listener(text, note, stopped)
         client = dask.Client(text, timeout=_TIMEOUT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise UsageError(
-            f"{text}: no Dask scheduler answers there within {_TIMEOUT_S} s ({_last_line(error)}); {_EXPECTED}. Is it "
-            "running, and can this machine reach it?"
+            f"{text}: no Dask scheduler answers there ({_last_line(error)}); {_EXPECTED}. Is it running, and can this "
+            "machine reach it?"
         ) from None
     closing.callback(close_quietly, client, 5)
     return client
+
+
+def _wait_for_listener(text: str, note: Callable[[str], None], stopped: threading.Event) -> None:
+    place = urllib.parse.urlsplit(text)
+    until, noted = time.monotonic() + _START_S, False
+    while True:
+        try:
+            socket.create_connection((place.hostname, place.port), timeout=_TIMEOUT_S).close()
+            return
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        if not noted:
+            noted = True
+            note(f"{text}: nobody answers there yet: waiting for up to {_START_S:.0f} s …")
+        if stopped.wait(_TRY_EVERY_S):
+            raise Interrupted
 
 
 def close_quietly(part: Any, timeout_s: float) -> None:

@@ -211,7 +211,7 @@ class Cluster:
         address = self._address
         if self.fixed:
             address = local.started(self.fixed, self._logs, self._closing, self._note, self._stopped)
-        link.client = connect.connected(address, self._closing)
+        link.client = connect.connected(address, self._closing, self._note, self._stopped)
         link.wait_for_workers()
         connect.require_same_versions(link.client, link.ask)
         beacon = self._closing.enter_context(lit(self._name, self._folders))

@@ -82,13 +82,15 @@ def sentences(workspace: Path, rows: Iterable[ArtifactStatus]) -> list[str]:
 
 
 def on_hosts(workspace: Path, rows: Iterable[ArtifactStatus]) -> list[str]:
-    """Return a sentence for each host of a cluster that builds some of these artifacts now."""
+    """Return a sentence for each host of a cluster, or for several at one training, that builds some of these now."""
     labels: dict[str, list[str]] = {}
     hosts = hosts_of(workspace / "cache")
     for row in rows if hosts else ():
         if (host := hosts.get(name(row.stage, row.project, row.scene))) is not None:
             labels.setdefault(host, []).append(f"{row.project} {row.label}")
-    return [f"{host} builds {', '.join(sorted(labels[host]))}" for host in sorted(labels)]
+    return [
+        f"{host} {'build' if ',' in host else 'builds'} {', '.join(sorted(labels[host]))}" for host in sorted(labels)
+    ]
 
 
 def _content(workspace: Path, path: str) -> bytes | None:
