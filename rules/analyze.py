@@ -85,17 +85,23 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     )
 
 
+def _settings(project: Project, scene: Scene) -> SceneStatsSettings:
+    """Return the settings of the statistics of a scene; most scenes share them."""
+    image, analyze = image_settings(project, scene), once(project, "analyze", project.file.analyze.stage_settings)
+
+    def make() -> SceneStatsSettings:
+        of_area: OfArea = area(project, scene) if scene.blocks else {}
+        number = seed(project, f"analyze:{scene.id}") if analyze["sample"] < 1 else 0
+        return {"image": image, "channels": scene.channels, "seed": number, **analyze, **of_area}
+
+    if scene.blocks or analyze["sample"] < 1:
+        return make()
+    return once(project, ("analyze", id(image), scene.channels), make)
+
+
 def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
     """Yield the statistics of the strips of a scene, if it is cut, and of the scene."""
-    analyze = once(project, "analyze settings", project.file.analyze.stage_settings)
-    of_area: OfArea = area(project, scene) if scene.blocks else {}
-    settings: SceneStatsSettings = {
-        "image": image_settings(project, scene),
-        "channels": scene.channels,
-        "seed": seed(project, f"analyze:{scene.id}") if analyze["sample"] < 1 else 0,
-        **analyze,
-        **of_area,
-    }
+    settings = _settings(project, scene)
     inputs = present(image(project, scene), aoi(project, scene) if scene.blocks else None, *image_code(project, scene))
     strips = cut(project, scene, project.file.analyze.strip_px, lambda _: BLOCK_PX)
 

@@ -80,7 +80,8 @@ _NOTHING = Answer()
 class _Listing(NamedTuple):
     state: Signature
     listed_at: int  # ns
-    names: list[tuple[str, str]]  # (in lower case, original), sorted
+    names: list[str]  # sorted by their lower case
+    low: list[str]  # the names in lower case
 
 
 class Companions:
@@ -280,11 +281,13 @@ class Companions:
     def _listing(self, folder: str) -> _Listing | None:
         if folder not in self._listings:
             state, listed_at = signature(folder), time.time_ns()
+            pairs: list[tuple[str, str]] = []
             try:
-                names = sorted((entry.name.lower(), entry.name) for entry in os.scandir(folder))
+                pairs = sorted((entry.name.lower(), entry.name) for entry in os.scandir(folder))
             except (FileNotFoundError, NotADirectoryError):
                 state = None
-            self._listings[folder] = None if state is None else _Listing(state, listed_at, names)
+            low, names = [low for low, _ in pairs], [name for _, name in pairs]
+            self._listings[folder] = None if state is None else _Listing(state, listed_at, names, low)
         return self._listings[folder]
 
     def _names(self, path: Path, beginning: str) -> list[tuple[str, str]]:
@@ -292,11 +295,11 @@ class Companions:
         listing = self._listing(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
         if listing is None:
             return []
-        names, low = listing.names, beginning.lower()
-        start = end = bisect.bisect_left(names, (low,))
-        while end < len(names) and names[end][0].startswith(low):
+        names, low = listing.low, beginning.lower()
+        start = end = bisect.bisect_left(names, low)
+        while end < len(names) and names[end].startswith(low):
             end += 1
-        return names[start:end]
+        return list(zip(names[start:end], listing.names[start:end], strict=True))
 
     def _beside(self, path: Path) -> list[str]:
         """Return the names beside `path` that may belong to it, as far as is known without GDAL."""
@@ -348,7 +351,7 @@ class Companions:
             names = self._beside(path)
         else:
             listing = self._listing(os.path.dirname(path))  # noqa: PTH120 - for thousands of scenes
-            names = [] if listing is None else [name for _, name in listing.names]
+            names = [] if listing is None else listing.names
         return xxhash.xxh3_128_hexdigest("\0".join(names).encode("utf-8", "surrogateescape"))
 
     def _recall(self, question: Question) -> Answer | None:

@@ -44,9 +44,10 @@ class KeyDigester:
 
     def __init__(self) -> None:
         self._encoded: dict[int, tuple[Any, str]] = {}
+        self._last: tuple[Any, str] = ({}, "{}")
 
     def key(self, parts: Mapping[str, Any]) -> str:
-        """Return `digest(parts)`; values in the settings of `parts` must not be modified afterwards."""
+        """Return `digest(parts)`; the settings in `parts` must not be modified afterwards."""
         fields = [
             f"{_text(name)}:{self._settings(value) if name == 'settings' else _encode(value)}"
             for name, value in sorted(parts.items())
@@ -54,11 +55,15 @@ class KeyDigester:
         return xxhash.xxh3_128_hexdigest(f"{{{','.join(fields)}}}".encode("utf-8", "surrogatepass"))
 
     def _settings(self, settings: Mapping[str, Any]) -> str:
+        last, text = self._last
+        if settings is last:  # of the artifact before
+            return text
         fields = [
             f"{_text(name)}:{self._shared(value) if type(value) in _NESTED else _encode(value)}"
             for name, value in sorted(settings.items())
         ]
-        return f"{{{','.join(fields)}}}"
+        self._last = settings, f"{{{','.join(fields)}}}"
+        return self._last[1]
 
     def _shared(self, value: Any) -> str:
         known = self._encoded.get(id(value))
@@ -306,7 +311,7 @@ class Artifact:
 
     def needs(self) -> tuple[str, ...]:
         """Return the names of the artifacts that this one reads."""
-        return tuple(dict.fromkeys(i.artifact for i in self.inputs if isinstance(i, Product)))
+        return tuple(dict.fromkeys([i.artifact for i in self.inputs if isinstance(i, Product)]))
 
     def environment(self) -> tuple[dict[str, str], dict[str, str]]:
         """Return the versions of packages, and the digests of variables that user code reads, that are in the key."""

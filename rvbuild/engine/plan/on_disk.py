@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from rvbuild.engine.keys.artifact import Artifact, Source, digest
@@ -39,12 +38,12 @@ def damage(root: Path, prints: Fingerprints, artifact: Artifact, record: Record)
     touched : dict
         Name -> output with its new signature.
     """
-    phrases, touched = [], {}
+    phrases, touched, start = [], {}, f"{root}/"
     for name, output in record.outputs.items():
         if output.path != artifact.shown(name):
             phrases.append(f"{output.path} is now shown as {artifact.shown(name)}")
             continue
-        path = f"{root}/{output.path}"
+        path = f"{start}{output.path}"
         now = signature(path)
         if now is None:
             phrases.append(f"{output.path} is missing")
@@ -55,5 +54,5 @@ def damage(root: Path, prints: Fingerprints, artifact: Artifact, record: Record)
             phrases.append(f"{output.path} was edited")
             continue
         ctime_ns = None if output.ctime_ns is None else now.ctime_ns
-        touched[name] = dataclasses.replace(output, mtime_ns=now.mtime_ns, inode=now.inode, ctime_ns=ctime_ns)
+        touched[name] = output._replace(mtime_ns=now.mtime_ns, inode=now.inode, ctime_ns=ctime_ns)
     return phrases, touched

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rvbuild.engine.keys.signature import Signature
 from rvbuild.engine.store.inside import is_plain
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """An output file in the workspace."""
 
     path: str  # relative to the workspace
@@ -29,8 +29,8 @@ class Output:
 
     def is_as_placed(self, now: Signature) -> bool:
         """Tell whether the stat signature `now` equals that of the file when it was put in place."""
-        same = (now.size, now.mtime_ns, now.inode) == (self.size, self.mtime_ns, self.inode)
-        return same and self.ctime_ns in (None, now.ctime_ns)
+        same = now.mtime_ns == self.mtime_ns and now.size == self.size and now.inode == self.inode
+        return same and (self.ctime_ns is None or self.ctime_ns == now.ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,10 @@ def decode_all(rows: Iterable[tuple[str, str]]) -> dict[str, Record]:
     return {name: record for name, record in decoded if record is not None}
 
 
+_KINDS = {(str, str, int, int, int, kind) for kind in (int, NoneType)}
+_is_name = functools.lru_cache(maxsize=1 << 12)(is_plain)
+
+
 def _record(data: dict[str, Any]) -> Record:
     """Decode a record without its explanation.
 
@@ -113,9 +117,9 @@ def _record(data: dict[str, Any]) -> Record:
     """
     outputs = {name: Output(*values) for name, values in data["outputs"].items()}
     record = Record(data["key"], {}, {}, outputs, data["seconds"], data["at"], {}, data["cleaned"], data["trajectory"])
-    for name, (*texts, size, mtime_ns, inode, ctime_ns) in data["outputs"].items():
-        kinds = {*map(type, texts)} == {str} and {type(size), type(mtime_ns), type(inode)} == {int}
-        if not (is_plain(name) and kinds and (ctime_ns is None or type(ctime_ns) is int)):
+    for name, output in outputs.items():
+        kinds = tuple(map(type, output))
+        if kinds not in _KINDS or not _is_name(name):
             raise ValueError(f"{name!r} is not an output")
     if type(record.key) is not str or not record.key.isascii() or type(record.trajectory) not in (str, NoneType):
         raise ValueError(f"{record.key!r} is not a key")
