@@ -264,6 +264,9 @@ def resolve(project: Project, path: str) -> Path:
 def _resolve(workspace: str, path: str) -> Path:
     if is_url(path):
         return Url(path)
+    folder, _, name = path.rpartition("/")
+    if folder.strip("/") and name not in ("", ".", ".."):  # thousands of files share a directory
+        return _resolve(workspace, folder) / name
     return Path(os.path.normpath(os.path.join(workspace, path)))  # noqa: PTH118 - for thousands of scenes
 
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import importlib
+import os
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 @pytest.fixture
@@ -25,6 +29,14 @@ def test_seeds_differ_by_artifact_and_project_seed(common):
     seeds = {common.seed(p, a) for p in (Project, Other) for a in ("chip:a", "chip:b", "train")}
     assert len(seeds) == 6
     assert all(0 <= s < 2**31 for s in seeds)
+
+
+@given(st.lists(st.sampled_from(["a", "..", ".", "", "b.tif", "/", "c\\d", " ", "é"]), max_size=6), st.booleans())
+def test_paths_are_those_of_the_workspace_without_detours(parts, is_absolute):
+    from rvbuild.rules.common import _resolve
+
+    path = "/" * is_absolute + "/".join(parts)
+    assert str(_resolve("/w/s", path)) == str(Path(os.path.normpath(os.path.join("/w/s", path))))  # noqa: PTH118
 
 
 PROJECT = """

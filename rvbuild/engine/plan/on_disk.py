@@ -13,7 +13,7 @@ from rvbuild.engine.store.state import Output, Record
 def content_of(prints: Fingerprints, source: Source, i: int) -> str | None:
     """Return the digest of the `i`-th file of `source` with its sidecars, or None if there is no such file."""
     value = prints.digest(source.files[i])
-    if value is None or not source.sidecars_of(i):
+    if value is None or not source.sidecars or not source.sidecars[i]:
         return value
     return digest([value, sorted([label, prints.digest(path)] for label, path in source.labelled(i))])
 

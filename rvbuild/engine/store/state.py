@@ -184,11 +184,12 @@ class State:
 
     def file(self, path: str) -> tuple[Signature, int, str] | None:
         """Return (signature, time of hashing in ns, digest) of a file as last hashed."""
-        with self._lock:
-            if self._files is None:
+        files = self._files
+        if files is None:
+            with self._lock:
                 rows = self._rows("select path, size, mtime, ctime, inode, hashed_at, digest from file")
-                self._files = {row[0]: (Signature(*row[1:5]), row[5], row[6]) for row in rows}
-            return self._files.get(path)
+                files = self._files = {row[0]: (Signature(*row[1:5]), row[5], row[6]) for row in rows}
+        return files.get(path)
 
     def remember_file(self, path: str, signature: Signature, hashed_at: int, digest: str) -> None:
         """Store the digest of a file."""
@@ -244,11 +245,12 @@ class State:
 
     def failure(self, artifact: str) -> tuple[str, str] | None:
         """Return (key, message) of the last failure of `artifact`, unless it was built since."""
-        with self._lock:
-            if self._failures is None:
+        failures = self._failures
+        if failures is None:
+            with self._lock:
                 rows = self._rows("select artifact, key, message from failure")
-                self._failures = {name: (key, message) for name, key, message in rows}
-            return self._failures.get(artifact)
+                failures = self._failures = {name: (key, message) for name, key, message in rows}
+        return failures.get(artifact)
 
     def succeed(self, artifact: str, record: Record, event: str, reasons: Sequence[str], seconds: float) -> None:
         """Store a new record of `artifact` and log that this took `seconds`, in one transaction."""
