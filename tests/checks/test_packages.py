@@ -15,7 +15,7 @@ from rvbuild.project.tables.train import TrainTable
 def project(log: tuple[str, ...] = (), engine: str = "torch", **bundle: Any) -> Any:
     train, predict = TrainTable.model_validate({"log": log}), PredictTable.model_validate({"engine": engine})
     file = SimpleNamespace(bundle=BundleTable.model_validate(bundle), train=train)
-    return SimpleNamespace(file=file, train=train, predict=predict)
+    return SimpleNamespace(file=file, train=train, predict=predict, memo={})
 
 
 def test_packages_are_only_needed_with_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
