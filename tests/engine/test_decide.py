@@ -34,6 +34,13 @@ def _classes(*names: str) -> list[dict[str, Any]]:
             'color of class car: "#ff0000" → "#00ff00"',
         ),
         ([{"id": 0}, {"id": 1}], [{"id": 0}, {"id": 1}, {"id": 2}], "class added: 2"),
+        ([{"id": 0}], [{"id": 0, "name": "tree"}], "the names of classes are now in the key"),
+        ([{"id": 0, "name": "tree"}], [{"id": 0}], "the names of classes are no longer in the key"),
+        (
+            [{"id": 0}],
+            [{"id": 0, "name": "tree"}, {"id": 1, "name": "car"}],
+            "the names of classes are now in the key; class added: 1",
+        ),
         ([], _classes("car"), 'classes: [] → [{"color": "#000003", "id": 0, "name": "car"}]'),
         (["car"], ["car", "tree"], 'classes: ["car"] → ["car", "tree"]'),
     ],

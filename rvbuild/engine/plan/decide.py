@@ -214,29 +214,39 @@ def _setting_differences(old: Mapping[str, Any], new: Mapping[str, Any], stage: 
 
 def _named_differences(name: str, was: Any, now: Any) -> str:
     """Describe the differences of two lists of items with names or ids; empty for other kinds of lists."""
-    before, after = _by_name(was), _by_name(now)
+    named = [_has_names(value) for value in (was, now)]
+    field = "name" if all(named) else "id"
+    before, after = _by(field, was), _by(field, now)
     if before is None or after is None:
         return ""
     singular = name.removesuffix("es") if name.endswith("sses") else name.removesuffix("s")
-    phrases = [f"{singular} added: {key}" for key in after if key not in before]
+    phrases = []
+    if named[0] != named[1]:
+        phrases.append(f"the names of {name} are {'now' if named[1] else 'no longer'} in the key")
+    phrases += [f"{singular} added: {key}" for key in after if key not in before]
     phrases += [f"{singular} removed: {key}" for key in before if key not in after]
     common = [key for key in after if key in before]
     for key in common:
         for inner in [*after[key], *(n for n in before[key] if n not in after[key])]:
             old, new = before[key].get(inner, _ABSENT), after[key].get(inner, _ABSENT)
             # Items that moved because of additions or removals have new numbers, which are not reported.
-            if old != new and inner != "id":
+            if old != new and inner != "id" and (inner != "name" or named[0] == named[1]):
                 phrases.append(f"{inner} of {singular} {key}: {_show(old)} → {_show(new)}")
     if common != [key for key in before if key in after]:
         phrases.append(f"order of {name}: {', '.join(before)} → {', '.join(after)}")
     return "; ".join(phrases)
 
 
-def _by_name(value: Any) -> dict[str, Mapping[str, Any]] | None:
-    """Return the items of a list by their names, or else ids; None if it is not such a list, or has duplicates."""
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+def _has_names(value: Any) -> bool:
+    """Tell whether a value is a list of items that all have names."""
+    return isinstance(value, list) and all(isinstance(item, dict) and "name" in item for item in value)
+
+
+def _by(field: str, value: Any) -> dict[str, Mapping[str, Any]] | None:
+    """Return the items of a list by a field; None if it is not such a list, or has duplicates."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) and field in item for item in value):
         return None
-    items = {str(item.get("name", item.get("id"))): item for item in value if {"name", "id"} & item.keys()}
+    items = {str(item[field]): item for item in value}
     return items if value and len(items) == len(value) else None
 
 
