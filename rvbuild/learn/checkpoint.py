@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
@@ -71,7 +74,10 @@ def load_model(
         raise ModelError(f"{weights}: cannot be read as safetensors: {error}") from error
     if info.model_args and ":" not in info.model:
         _require_size(weights, state, info)
-    model = build(info, info.code if run_embedded_code else None)
+    # A factory of the user's own may keep what it makes of random values.
+    filled_later = contextlib.nullcontext() if ":" in info.model else _Unfilled()
+    with filled_later:
+        model = build(info, info.code if run_embedded_code else None)
     try:
         load_state(model, state)
     except RuntimeError as error:
@@ -93,6 +99,24 @@ def build(info: ModelInfo, code: Mapping[str, str] | None = None) -> nn.Module:
         code=code,
         chip_px=info.chip_px,
     )
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the random values of parameters, which are loaded next: they take longer than all else."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch, but for one that fills a parameter."""
+        kwargs = kwargs or {}
+        if func in _RANDOM or getattr(func, "__module__", "") == nn.init.__name__:
+            tensor = args[0] if args else kwargs["tensor"]
+            if isinstance(tensor, nn.Parameter):
+                return tensor
+        return func(*args, **kwargs)
+
+
+_RANDOM = (torch.Tensor.uniform_, torch.Tensor.normal_)
 
 
 def _require_size(weights: Path, state: Mapping[str, torch.Tensor], info: ModelInfo) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
-from rvbuild.learn.checkpoint import load_model, save_model
+from rvbuild.learn.checkpoint import build, load_model, save_model
 from rvbuild.learn.model_files import ModelInfo, read_info, write_info
 from tests.learn.chipmaker import CLASSES, NULL_ID
 
@@ -48,6 +48,30 @@ def test_networks_that_ask_for_the_version_of_their_state(tmp_path, model):
     loaded, _ = load_model(tmp_path / "model.safetensors", tmp_path / "model.json", "cpu")
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(loaded(images), built.eval()(images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "args"),
+    [
+        ("semantic_segmentation", "unet", INFO.model_args),
+        ("semantic_segmentation", "lraspp_mobilenet_v3_large", {}),
+        ("semantic_segmentation", "unet", {"encoder": "timm/test_efficientnet", "decoder_channels": [8] * 5}),
+        ("chip_classification", "timm/test_vit3", {}),
+        ("chip_classification", "resnet18", {}),
+        ("object_detection", "fasterrcnn_resnet18_fpn", {}),
+    ],
+)
+def test_nothing_random_is_drawn_for_weights_that_are_loaded(tmp_path, task, model, args):
+    info = replace(INFO, task=task, model=model, model_args=args, bands=3, chip_px=64)
+    built = build(info)
+    save_model(tmp_path, built.state_dict(), info)
+    before = torch.get_rng_state()
+    loaded, _ = load_model(tmp_path / "model.safetensors", tmp_path / "model.json", "cpu")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(value.isfinite().all() for value in loaded.state_dict().values())
+    if task != "object_detection":
+        images = torch.rand(2, 3, 64, 64)
+        torch.testing.assert_close(loaded(images), built.eval()(images), rtol=1e-4, atol=1e-4)
 
 
 def test_equal_weights_give_equal_bytes(saved, tmp_path):
