@@ -20,6 +20,7 @@ NAMES = (
     "first_status",
     "scale",
     "driver",
+    "cluster",
     "peers",
     "hashing",
     "edits",

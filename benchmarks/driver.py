@@ -68,7 +68,7 @@ def plan(path: Path) -> dict[str, float]:
 
     gc.disable()  # as the command does
     began, cpu = time.perf_counter(), time.process_time()
-    with planned([load(path)], Order("train"), _Silent()) as session:
+    with planned([load(path)], Order("train"), Silent()) as session:
         states = [session.session.plan[artifact.name].decision.state for artifact in session.closure]
     return {
         "artifacts": len(states),
@@ -78,7 +78,7 @@ def plan(path: Path) -> dict[str, float]:
     }
 
 
-class _Silent:
+class Silent:
     """A reporter and a receiver of progress that nobody sees."""
 
     def begins(self, artifact: object, decision: object) -> Any:
@@ -146,7 +146,7 @@ def build(folder: Path, count: int, jobs: int) -> dict[str, float]:
     workspace.sweep()
     plan.examine(plan.closure(names))
     node = _Node()
-    builder = Builder(plan, node, _Silent())
+    builder = Builder(plan, node, Silent())
     began, cpu = time.perf_counter(), time.process_time()
     doit.run(builder.to_do(names), builder, jobs, keep_going=False)
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
