@@ -42,8 +42,8 @@ def run(folder: Path) -> list[Figure]:
     count = 2 * 8 * ROUNDS
     lossy = _built(folder / "lossy", 8, count, KILL_EVERY_S)
     note = (
-        f"{count} stages of {SECONDS:.0f} s in {lossy['seconds']:.1f} s, {lossy['kills']:.0f} workers killed, one every "
-        f"{KILL_EVERY_S:.0f} s; {lossy['right']:.0f} files are right"
+        f"{count} stages of {SECONDS:.0f} s in {lossy['seconds']:.1f} s, {lossy['kills']:.0f} workers killed, one "
+        f"every {KILL_EVERY_S:.0f} s; {lossy['right']:.0f} files are right"
     )
     efficiency = lossy["efficiency"] if lossy["right"] == count else 0
     figures.append(Figure("cluster, 8 workers of which some are killed", efficiency, 0.6, "", False, note))
