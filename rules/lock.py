@@ -10,6 +10,7 @@ unchanged.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import importlib.resources
 import json
@@ -146,6 +147,8 @@ def changed(tasks: tuple[str, ...]) -> list[str]:
 
 def main() -> int:
     """Update the lock, if every stage whose code changed has a higher version or unchanged outputs."""
+    parser = argparse.ArgumentParser(prog="python -m rvbuild.rules.lock", description=main.__doc__)
+    parser.parse_args()
     from rvbuild.rules.golden import TASKS, machine, outputs
 
     lock = read()

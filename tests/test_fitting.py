@@ -148,10 +148,11 @@ def test_the_verdict_is_that_of_pydantic(data: st.DataObject) -> None:
         content = changed(
             content, place, data.draw(st.sampled_from(["other", "without", "more"])), data.draw(st.sampled_from(ODD))
         )
-    if not zero_for_false(content):
-        problem = misfit(content, kind)
+    problem = misfit(content, kind)
+    problem.encode("utf-8", "backslashreplace")
+    # Halves of surrogate pairs are texts to some versions of pydantic.
+    if not zero_for_false(content) and "\\ud800" not in json.dumps(content):
         assert (problem == "") == of_pydantic(number, content), problem
-        problem.encode("utf-8", "backslashreplace")
 
 
 Leaf = Annotated[int, Ge(1)]
@@ -164,6 +165,8 @@ class Box(TypedDict):
 
 def test_messages() -> None:
     assert misfit({}, Box) == "side is missing"
+    assert misfit("\ud800", str) == r"the content: expected a text of Unicode, found '\ud800'"
+    assert misfit({"\ud800": 1}, dict[str, int], "x") == "x.\ud800: expected a text of Unicode, found '\\ud800'"
     assert misfit({"side": 1, "other": 2}, Box, "box") == "box.other: unknown key"
     assert misfit([{"side": 0}], list[Box], "boxes") == (
         "boxes[0].side: expected a whole number of at least 1, found 0"
