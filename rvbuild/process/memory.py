@@ -7,7 +7,7 @@ import ctypes
 import os
 from pathlib import Path
 
-GROWTH_BYTES = 32 << 20
+GROWTH_BYTES = 8 << 20
 """By how much a process may grow before freed memory goes back: a page that does costs time when it is used again."""
 
 
