@@ -305,3 +305,10 @@ def test_incremental_equals_clean(template: Path, task: str, first: int, edits: 
         }
     finally:
         shutil.rmtree(base)
+
+
+@pytest.mark.parametrize("edit", [("image", 1), ("predict", 2)])
+def test_files_that_a_lost_database_told_of_are_not_left(template: Path, edit: tuple[str, int]) -> None:
+    """The pictures of worst places and the vectors of before, of which there are fewer now."""
+    inner = test_incremental_equals_clean.hypothesis.inner_test  # type: ignore[attr-defined]
+    inner(template=template, task="cells", first=1, edits=[("forget", 3), edit])

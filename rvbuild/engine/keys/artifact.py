@@ -305,6 +305,11 @@ class Artifact:
         match = matcher(self.writes)
         return [name for name in outputs if not match(name)]
 
+    def declared(self, names: Iterable[str]) -> list[str]:
+        """Return those among `names` that the stage declares."""
+        match = matcher(self.writes)
+        return [name for name in names if match(name)]
+
     def shown(self, output: str) -> str:
         """Return the path of the stage's file `output`, relative to the workspace."""
         return f"{self.folder}/{self.rename.get(output, output)}"

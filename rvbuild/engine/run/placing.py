@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -55,7 +56,8 @@ def show(
         if output is None:
             return None
         outputs[name] = output
-    obsolete = {o.path for o in before.values()} - {o.path for o in outputs.values()}
+    obsolete = {o.path for o in before.values()} | _forgotten(workspace, artifact, planned)
+    obsolete -= {o.path for o in outputs.values()}
     if obsolete:
         # Except files that now belong to another artifact.
         records = workspace.state.records().items()
@@ -76,6 +78,24 @@ def show(
     if workspace.lease is not None:
         workspace.lease.add(artifact.name, record)
     return record
+
+
+def _forgotten(workspace: Workspace, artifact: Artifact, planned: Planned) -> set[str]:
+    """Return the paths of files that the artifact may have written, and that its record would tell of if it were there.
+
+    The database of records may have been lost since.
+    """
+    if planned.facts.record is not None or artifact.writes == _ANYTHING:
+        return set()
+    names = list(artifact.rename)
+    if not names:  # artifacts of many scenes in one folder have other names there
+        with contextlib.suppress(OSError):
+            names = artifact.declared(path.name for path in (workspace.root / artifact.folder).iterdir())
+    return {path for path in map(artifact.shown, names) if (workspace.root / path).is_file()}
+
+
+_ANYTHING = ("*",)
+"""What a stage writes that does not say what."""
 
 
 def _is_damaged(workspace: Workspace, artifact: Artifact, name: str, output: Output) -> bool:
