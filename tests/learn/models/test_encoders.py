@@ -66,7 +66,7 @@ def test_every_decoder(model, encoder):
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", [3, 4])
 @pytest.mark.parametrize(
-    "encoder", ["torchvision/resnet18", "torchvision/mobilenet_v2", *(f"timm/test_{family}" for family in FAMILIES)]
+    "encoder", ["torchvision/resnet18", "torchvision/mobilenet_v2", *(f"timm/test_{name}" for name in FAMILIES[:5])]
 )
 def test_a_shallow_encoder_is_the_first_levels_of_the_whole_one(encoder, depth):
     shallow = segmenter(encoder, "unet", encoder_depth=depth, decoder_channels=[8] * depth).eval()
