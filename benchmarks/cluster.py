@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.bar import Figure
 from benchmarks.command import in_child
-from benchmarks.driver import Silent
+from benchmarks.driver import Silent, plan_of
 
 ROUNDS = 6
 """Stages of each worker."""
@@ -63,16 +63,11 @@ def nap(inputs: Any, settings: Any, outputs: Path, progress: Any) -> None:
 def build(workers: int, count: int, folder: Path, kill_every_s: float) -> dict[str, float]:
     """Build stages that sleep on workers of their own, and return what that took."""
     from rvbuild.engine.cluster.executor import Cluster
-    from rvbuild.engine.plan.plan import Plan
     from rvbuild.engine.run import doit
     from rvbuild.engine.run.execute import Builder
-    from rvbuild.engine.workspace import Workspace
 
     artifacts = list(_artifacts(folder, workers, count))
-    workspace = Workspace(folder)
-    plan = Plan(workspace, artifacts, lambda unknown: [None for _ in unknown])
-    workspace.sweep()
-    plan.examine(plan.closure([artifact.name for artifact in artifacts]))
+    workspace, plan = plan_of(folder, artifacts)
     environment = {"PYTHONPATH": str(ROOT)}
     cache = folder / "cache"
     executor = Cluster(f"local:{workers}", environment, cache, cache / "store", (), None, lambda line: None)

@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,19 +132,26 @@ class _Node:
         pass
 
 
-def build(folder: Path, count: int, jobs: int) -> dict[str, float]:
-    """Build `count` artifacts, and write their files in a bare loop; return what that took."""
+def plan_of(folder: Path, artifacts: Sequence[Any]) -> tuple[Any, Any]:
+    """Return a new workspace, and the plan of artifacts in it."""
     from rvbuild.engine.plan.plan import Plan
-    from rvbuild.engine.run import doit
-    from rvbuild.engine.run.execute import Builder
     from rvbuild.engine.workspace import Workspace
 
-    artifacts = list(_artifacts(folder, count))
-    names = [artifact.name for artifact in artifacts]
     workspace = Workspace(folder)
     plan = Plan(workspace, artifacts, lambda unknown: [None for _ in unknown])
     workspace.sweep()
-    plan.examine(plan.closure(names))
+    plan.examine(plan.closure([artifact.name for artifact in artifacts]))
+    return workspace, plan
+
+
+def build(folder: Path, count: int, jobs: int) -> dict[str, float]:
+    """Build `count` artifacts, and write their files in a bare loop; return what that took."""
+    from rvbuild.engine.run import doit
+    from rvbuild.engine.run.execute import Builder
+
+    artifacts = list(_artifacts(folder, count))
+    names = [artifact.name for artifact in artifacts]
+    workspace, plan = plan_of(folder, artifacts)
     node = _Node()
     builder = Builder(plan, node, Silent())
     began, cpu = time.perf_counter(), time.process_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -300,15 +301,13 @@ class Artifact:
     live: str = ""
     writes: tuple[str, ...] = ("*",)
 
+    def declared(self, outputs: Iterable[str]) -> list[str]:
+        """Return the names among `outputs` that the stage declares."""
+        return list(filter(matcher(self.writes), outputs))
+
     def undeclared(self, outputs: Iterable[str]) -> list[str]:
         """Return the names among `outputs` that the stage does not declare."""
-        match = matcher(self.writes)
-        return [name for name in outputs if not match(name)]
-
-    def declared(self, names: Iterable[str]) -> list[str]:
-        """Return those among `names` that the stage declares."""
-        match = matcher(self.writes)
-        return [name for name in names if match(name)]
+        return list(itertools.filterfalse(matcher(self.writes), outputs))
 
     def shown(self, output: str) -> str:
         """Return the path of the stage's file `output`, relative to the workspace."""

@@ -8,21 +8,11 @@ from rvbuild.project.tasks.augmentations import NAMES
 from rvbuild.project.tasks.losses import OF_PIXELS
 from rvbuild.project.tasks.spec import TaskSpec
 
+_UNET = ("encoder_depth", "decoder_use_norm", "decoder_channels", "decoder_attention_type", "decoder_interpolation")
+
 DECODERS: Mapping[str, tuple[str, ...]] = {
-    "unet": (
-        "encoder_depth",
-        "decoder_use_norm",
-        "decoder_channels",
-        "decoder_attention_type",
-        "decoder_interpolation",
-    ),
-    "unetplusplus": (
-        "encoder_depth",
-        "decoder_use_norm",
-        "decoder_channels",
-        "decoder_attention_type",
-        "decoder_interpolation",
-    ),
+    "unet": _UNET,
+    "unetplusplus": _UNET,
     "manet": ("encoder_depth", "decoder_use_norm", "decoder_channels", "decoder_pab_channels", "decoder_interpolation"),
     "linknet": ("encoder_depth", "decoder_use_norm"),
     "fpn": (
