@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 import rasterio.features
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,10 +122,64 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_window_looks_at_the_features_around_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     burnt: list[int] = []
-    plain = Burner._as_geojson
+    plain = Burner._polygons
     monkeypatch.setattr(rasterize, "TILE_PX", 64)
-    monkeypatch.setattr(Burner, "_as_geojson", lambda self, indices: burnt.extend(indices) or plain(self, indices))
+    monkeypatch.setattr(Burner, "_polygons", lambda self, indices: burnt.extend(indices) or plain(self, indices))
     shapes = [shapely.box(col, row, col + 8, row + 8) for row in range(0, 1600, 16) for col in range(0, 1600, 16)]
     burner = Burner(shapes, [1] * len(shapes), height=1600, width=1600, background=0)
     assert burner.read(Window(704, 704, 64, 64), outside=0).sum() == 16 * 64
     assert len(burnt) <= 25 < len(shapes) == 10_000
+    burnt.clear()
+    for _ in range(3):  # far from the last: alone, then all of its tile, which is kept
+        assert burner.read(Window(192, 256, 16, 16), outside=0).sum() == 64
+        burner.read(Window(1500, 1500, 8, 8), outside=0)
+    assert [burnt.count(index) for index in (12 * 100 + 16, 14 * 100 + 18)] == [2, 1]
+    burnt.clear()
+    burner.read(Window(1000, 1000, 8, 8), outside=0)
+    burner.read(Window(1000, 1070, 8, 8), outside=0)  # beside the last: all of its tile, whose corner is (960, 1024)
+    assert 61 * 100 + 66 in burnt
+    monkeypatch.setattr(rasterize, "FEW_POINTS", 10)
+    burner.read(Window(192, 832, 16, 16), outside=0)
+    assert 14 * 100 + 54 in burnt
+
+
+anywhere = st.builds(Window, st.integers(-9, HEIGHT), st.integers(-9, WIDTH), st.integers(1, 40), st.integers(1, 40))
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(triangles, st.integers(0, 2), st.booleans()), min_size=1, max_size=12),
+    st.lists(anywhere, min_size=1, max_size=8),
+    st.sampled_from([0, 9, 2000]),
+)
+def test_windows_anywhere_equal_the_plain_burn_of_tiles(
+    features: list[tuple[list[tuple[float, float]], int, bool]], windows: list[Window], few: int
+) -> None:
+    features = [feature for feature in features if shapely.Polygon(feature[0]).area > 0]
+    tile_px = 16
+    expected = np.full((HEIGHT + tile_px, WIDTH + tile_px), 9, dtype=np.uint8)
+    for row in range(0, HEIGHT, tile_px):
+        for col in range(0, WIDTH, tile_px):
+            tile = np.full((tile_px, tile_px), 9, dtype=np.uint8)
+            for ring, value, all_touched in features:
+                rasterio.features.rasterize(
+                    [(shapely.Polygon(ring), value)],
+                    out=tile,
+                    transform=Affine.translation(col, row),
+                    all_touched=all_touched,
+                )
+            expected[row : row + tile_px, col : col + tile_px] = tile
+    with mock.patch.multiple(rasterize, TILE_PX=tile_px, FEW_POINTS=few):
+        burner = Burner(
+            [shapely.Polygon(ring) for ring, _, _ in features],
+            [value for _, value, _ in features],
+            height=HEIGHT,
+            width=WIDTH,
+            background=9,
+            all_touched=[all_touched for _, _, all_touched in features],
+        )
+        for window in windows:
+            part = window.clip(HEIGHT, WIDTH)
+            burned = burner.read(window, outside=8)[part.slices_in(window)]
+            np.testing.assert_array_equal(burned, expected[part.slices_in(Window(0, 0, HEIGHT, WIDTH))])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ CACHE_BYTES = 64 << 20
 KEPT_POINTS = 64
 """Polygons with more points are kept as GeoJSON for other tiles; smaller ones are converted again."""
 
+FEW_POINTS = 2000
+"""Polygons with no more points in all are burnt for a single window."""
 
 _POLYGON = shapely.GeometryType.POLYGON
 
@@ -66,14 +68,18 @@ class Burner:
         background: int,
         all_touched: bool | Sequence[bool] = False,
     ) -> None:
-        self._values = [int(value) for value in values]
         self._tree = shapely.STRtree(geometries)
         # rasterio needs geometries as GeoJSON; the conversion is expensive, and large polygons are in many tiles.
-        self._shapes: dict[int, Any] = {}
+        self._kept: dict[int, Any] = {}
+        self._counts = shapely.get_num_coordinates(self._tree.geometries)
+        self._plain = (self._counts <= KEPT_POINTS) & (shapely.get_type_id(self._tree.geometries) == _POLYGON)
+        self._plain &= shapely.get_num_interior_rings(self._tree.geometries) == 0
         self._height, self._width = height, width
         self._background = background
-        self._all_touched = [all_touched] * len(values) if isinstance(all_touched, bool) else list(all_touched)
-        self._burnt = np.array([self._values, self._all_touched], dtype=np.int64).T
+        touched = [all_touched] * len(values) if isinstance(all_touched, bool) else list(all_touched)
+        self._burnt = np.array([[int(value) for value in values], touched], dtype=np.int64).T
+        self._begun: set[tuple[int, int]] = set()
+        self._last = Window(0, 0, 0, 0)
         self._tiles: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
 
     def read(self, window: Window, outside: int) -> NDArray[np.uint8]:
@@ -82,68 +88,98 @@ class Burner:
         part = window.clip(self._height, self._width)
         if not (part.height and part.width):
             return pixels
-        for tile_row in range(part.row // TILE_PX, (part.row_stop - 1) // TILE_PX + 1):
-            for tile_col in range(part.col // TILE_PX, (part.col_stop - 1) // TILE_PX + 1):
-                place = Window(tile_row * TILE_PX, tile_col * TILE_PX, TILE_PX, TILE_PX)
+        near, self._last = self._is_near(part), part
+        for row in range(part.row - part.row % TILE_PX, part.row_stop, TILE_PX):
+            for col in range(part.col - part.col % TILE_PX, part.col_stop, TILE_PX):
+                place = Window(row, col, TILE_PX, TILE_PX)
                 shared = place.intersection(part)
-                pixels[shared.slices_in(window)] = self._tile(tile_row, tile_col)[shared.slices_in(place)]
+                pixels[shared.slices_in(window)] = self._tile(place, shared, near)[shared.slices_in(place)]
         return pixels
 
     def digest(self, window: Window) -> str:
         """Return a digest of the polygons in a window: equal digests mean equal pixels."""
         return digest_areas(self._tree, self._burnt, window)
 
-    def _tile(self, tile_row: int, tile_col: int) -> NDArray[np.uint8]:
-        key = (tile_row, tile_col)
+    def _is_near(self, window: Window) -> bool:
+        """Tell whether a window is no farther than a tile from the one that was read last."""
+        last = self._last
+        around = Window(last.row - TILE_PX, last.col - TILE_PX, last.height + 2 * TILE_PX, last.width + 2 * TILE_PX)
+        shared = window.intersection(around)
+        return bool(shared.height and shared.width)
+
+    def _tile(self, place: Window, part: Window, near: bool) -> NDArray[np.uint8]:
+        """Return a tile whose pixels are right at least in a part of it.
+
+        Windows that are read in turn share tiles, so these are burnt whole and kept. So is a tile that is read for the
+        second time. Of another, only the polygons of the part are burnt: a window anywhere costs half as much.
+        """
+        key = (place.row, place.col)
         tile = self._tiles.get(key)
         if tile is not None:
             self._tiles.move_to_end(key)
             return tile
-        tile = self._burn(Window(tile_row * TILE_PX, tile_col * TILE_PX, TILE_PX, TILE_PX))
+        if not near and key not in self._begun:
+            self._begun.add(key)
+            indices = self._around(part)
+            if self._counts[indices].sum() <= FEW_POINTS:
+                return self._burn(place, indices)
+        tile = self._burn(place, self._around(place))
         self._tiles[key] = tile
         if len(self._tiles) * TILE_PX * TILE_PX > CACHE_BYTES:
             self._tiles.popitem(last=False)
         return tile
 
-    def _burn(self, place: Window) -> NDArray[np.uint8]:
-        tile = np.full((place.height, place.width), self._background, dtype=np.uint8)
+    def _around(self, window: Window) -> NDArray[np.intp]:
+        """Return the polygons that can touch a pixel of a window, in order."""
         # One more pixel on each side: GDAL also counts a pixel as touched if an edge runs along its border.
-        box = shapely.box(place.col - 1, place.row - 1, place.col_stop + 1, place.row_stop + 1)
-        indices = np.sort(self._tree.query(box))
+        box = shapely.box(window.col - 1, window.row - 1, window.col_stop + 1, window.row_stop + 1)
+        return np.sort(self._tree.query(box))
+
+    def _burn(self, place: Window, indices: NDArray[np.intp]) -> NDArray[np.uint8]:
+        tile = np.full((place.height, place.width), self._background, dtype=np.uint8)
         if len(indices):
             transform = Affine.translation(place.col, place.row)
-            shapes = dict(zip(indices.tolist(), self._as_geojson(indices), strict=True))
-            for touched, same in itertools.groupby(shapes, self._all_touched.__getitem__):
-                burnt = [(shapes[index], self._values[index]) for index in same]
-                rasterio.features.rasterize(burnt, out=tile, transform=transform, all_touched=touched)
+            burnt = zip(self._burnt[indices].tolist(), self._polygons(indices), strict=True)
+            for touched, same in itertools.groupby(burnt, lambda each: each[0][1]):
+                shapes = [
+                    (_multipolygon(alike), value) for (value, _), alike in itertools.groupby(same, lambda each: each[0])
+                ]
+                rasterio.features.rasterize(shapes, out=tile, transform=transform, all_touched=bool(touched))
         return tile
 
-    def _as_geojson(self, indices: NDArray[np.intp]) -> list[Any]:
-        """Return some polygons as GeoJSON; small ones without holes, which most are, are converted together."""
-        geometries = self._tree.geometries[indices]
-        counts = shapely.get_num_coordinates(geometries)
-        plain = (counts <= KEPT_POINTS) & (shapely.get_type_id(geometries) == _POLYGON)
-        plain &= shapely.get_num_interior_rings(geometries) == 0
-        points = shapely.get_coordinates(geometries[plain]).tolist()
-        stops = np.cumsum(np.where(plain, counts, 0)).tolist()
+    def _polygons(self, indices: NDArray[np.intp]) -> list[Any]:
+        """Return some shapes, each as the coordinates of a GeoJSON multipolygon.
+
+        Small polygons without holes, which most are, are converted together.
+        """
+        plain = self._plain[indices]
+        geometries = self._tree.geometries[indices[plain]]
+        points = shapely.get_coordinates(geometries).tolist()
+        stops = np.cumsum(np.where(plain, self._counts[indices], 0)).tolist()
         starts = [0, *stops]
         return [
-            {"type": "Polygon", "coordinates": [points[start:stop]]} if start < stop else self._kept_geojson(index)
+            [[points[start:stop]]] if start < stop else self._kept_polygons(index)
             for index, start, stop in zip(indices.tolist(), starts, stops, strict=False)
         ]
 
-    def _kept_geojson(self, index: int) -> Any:
-        shape = self._shapes.get(index)
-        if shape is None:
-            geometry = self._tree.geometries[index]
-            shape = _geojson(geometry)
-            if shapely.get_num_coordinates(geometry) > KEPT_POINTS:
-                self._shapes[index] = shape
-        return shape
+    def _kept_polygons(self, index: int) -> Any:
+        polygons = self._kept.get(index)
+        if polygons is None:
+            polygons = _polygons(self._tree.geometries[index])
+            if self._counts[index] > KEPT_POINTS:
+                self._kept[index] = polygons
+        return polygons
 
 
-def _geojson(geometry: Any) -> Any:
-    if geometry.geom_type == "Polygon" and not shapely.get_num_interior_rings(geometry):
-        # Five times as fast as `mapping`.
-        return {"type": "Polygon", "coordinates": [shapely.get_coordinates(geometry).tolist()]}
-    return shapely.geometry.mapping(geometry)
+def _polygons(geometry: Any) -> Any:
+    if geometry.geom_type != "Polygon":
+        return shapely.geometry.mapping(geometry)["coordinates"]
+    if shapely.get_num_interior_rings(geometry):
+        return [shapely.geometry.mapping(geometry)["coordinates"]]
+    # Five times as fast as `mapping`.
+    return [[shapely.get_coordinates(geometry).tolist()]]
+
+
+def _multipolygon(alike: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return shapes that are burnt alike as one: rasterio checks it once, and burns its polygons one after another."""
+    return {"type": "MultiPolygon", "coordinates": [polygon for _, polygons in alike for polygon in polygons]}
