@@ -7,7 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from rvbuild.rules.common import Artifact, Demand, Product, Project, Scene, classes, folder, name, packages, user_code
+from rvbuild.rules.common import (
+    Artifact,
+    Demand,
+    Product,
+    Project,
+    Resource,
+    Scene,
+    classes,
+    folder,
+    name,
+    packages,
+    user_code,
+)
 from rvbuild.rules.infer import model, trained
 from rvbuild.settings.image import ImageSettings, LayerSettings
 from rvbuild.settings.predict import PredictSettings
@@ -68,7 +80,7 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         packages=packages(project),
         hints={"trained": trained(project)},
         writes=WRITES,
-        resource="torch" if onnx else "cpu",
+        resource=Resource.TORCH if onnx else Resource.CPU,
         demand=Demand(cores=None) if onnx else Demand(),
     )
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import xxhash
 
-from rvbuild.engine.keys.artifact import Artifact, ContentDigest, Demand, Product, Source, canonical
+from rvbuild.engine.keys.artifact import Artifact, ContentDigest, Demand, Product, Resource, Source, canonical
 from rvbuild.engine.store.state import State
 from rvbuild.errors import UsageError
 from rvbuild.files.address import is_url
@@ -45,6 +45,7 @@ __all__ = [
     "Demand",
     "Product",
     "Project",
+    "Resource",
     "Scene",
     "Source",
     "image_code",

@@ -16,6 +16,7 @@ from rvbuild.rules.common import (
     Demand,
     Product,
     Project,
+    Resource,
     Scene,
     aoi,
     area,
@@ -114,13 +115,13 @@ def network(project: Project) -> tuple[Product, ...]:
     )
 
 
-def needs(project: Project) -> tuple[str, Demand]:
+def needs(project: Project) -> tuple[Resource, Demand]:
     """Return the resource and the demand of a stage that runs the model."""
     # Only onnxruntime computes an exported network on a GPU, and only if the project names one.
     exported_by, device = engine(project), project.predict.device
     on_torch = project.train.backend is None and exported_by is None
     on_gpu = on_torch or (exported_by == "onnxruntime" and device.startswith("cuda"))
-    return "torch" if on_torch else "cpu", Demand(cores=None, device=device if on_gpu else "cpu")
+    return Resource.TORCH if on_torch else Resource.CPU, Demand(cores=None, device=device if on_gpu else "cpu")
 
 
 def settings_of_scene(project: Project, scene: Scene) -> InferStageSettings:
@@ -166,6 +167,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             packages={**packages(project), **engine_packages(project)},
             hints={"trained": trained(project), **hints(strips)},
             writes=WRITES,
-            resource="cpu" if strips else resource,
+            resource=Resource.CPU if strips else resource,
             demand=Demand() if strips else demand,
         )

@@ -18,7 +18,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from rvbuild.engine.keys.artifact import Artifact, Product, Source, canonical
+from rvbuild.engine.keys.artifact import Artifact, Product, Resource, Source, canonical
 from rvbuild.engine.run.jobs import code_of
 from rvbuild.errors import RvbuildError, UsageError, nearest
 from rvbuild.language.user_code import forget_modules, serve_code
@@ -177,6 +177,8 @@ def _problem(artifact: object, project: Project, rule: str) -> str | None:
         canonical(artifact.settings)
     except (TypeError, ValueError) as error:
         return f"{artifact.name}: settings: expected values that JSON can hold: {error}"
+    if artifact.resource not in list(Resource):
+        return f'{artifact.name}: resource: expected "cpu" or "torch", found {artifact.resource!r}'
     for item in artifact.inputs:
         if isinstance(item, Source) and not all(path.is_absolute() for path in item.files):
             return f"{artifact.name}: {item.role}: expected absolute paths, as common.resolve(project, path) gives them"
@@ -185,6 +187,7 @@ def _problem(artifact: object, project: Project, rule: str) -> str | None:
 
 def _with_code(project: Project, artifact: Artifact, at: str) -> Artifact:
     """Return an artifact with its code as an input; rvbuild's own code counts by its digest."""
+    artifact = replace(artifact, resource=Resource(artifact.resource))  # rules may give the text
     module = artifact.run.partition(":")[0]
     if module.partition(".")[0] == "rvbuild":
         from rvbuild.rules.lock import closure_digest

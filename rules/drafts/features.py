@@ -14,6 +14,7 @@ from rvbuild.rules.common import (
     Demand,
     Product,
     Project,
+    Resource,
     Scene,
     Source,
     folder,
@@ -85,6 +86,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
             code=code,
             packages=packages(project),
             writes=WRITES,
-            resource="cpu" if draft.encoder == RANDOM else "torch",
+            resource=Resource.CPU if draft.encoder == RANDOM else Resource.TORCH,
             demand=Demand(cores=None),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rvbuild.rules.common import Artifact, Demand, Product, Project, folder, name, packages, user_code
+from rvbuild.rules.common import Artifact, Demand, Product, Project, Resource, folder, name, packages, user_code
 from rvbuild.rules.infer import engine, engine_packages, model, trained
 
 if TYPE_CHECKING:
@@ -37,6 +37,6 @@ def artifacts(project: Project, code: str) -> Iterator[Artifact]:
         packages={**packages(project), **engine_packages(project)},
         hints={"trained": trained(project)},
         writes=WRITES,
-        resource="torch",
+        resource=Resource.TORCH,
         demand=Demand(cores=None),
     )

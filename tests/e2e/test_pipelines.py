@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from rvbuild.engine.keys.artifact import Resource
+from rvbuild.project.load import load
+from rvbuild.rules import own_rules
+
 from .conftest import BOXES, Space
 
 PAGE = Path(__file__).parents[2] / "docs" / "pipelines.md"
@@ -155,6 +159,7 @@ def artifacts(project, code):
         ('folder(project, "own")', '"cache/p/chip"', "folder: expected 'cache/p/own' or a folder below it, found"),
         ('folder(project, "own")', '"cache/p/own/../chip"', "folder: expected 'cache/p/own' or a folder below it"),
         ("settings={}", "settings={'a': {1}}", "own:p: settings: expected values that JSON can hold"),
+        ("inputs=()", 'inputs=(), resource="gpu"', 'own:p: resource: expected "cpu" or "torch", found \'gpu\''),
         ("inputs=()", 'inputs=(Product("m", "trian:p"),)', "own:p reads the output of 'trian:p', but there is no such"),
         ("inputs=()", 'inputs=(Product("m", "own:p"),)', "the stages depend on each other in a circle: own:p → own:p"),
         ("    yield Artifact(", "    yield dict(", "artifacts() yielded dict; expected Artifact"),
@@ -171,6 +176,18 @@ def test_what_is_wrong_with_a_rule_is_said(space: Space, old: str, new: str, exp
     result = space.rvbuild("own", "--inline")
     assert result.status == 2 and expected in result.err, result.err + result.out
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("given", ['"torch"', "Resource.TORCH"])
+def test_a_rule_names_its_resource_by_text_or_value(space: Space, given: str) -> None:
+    for name in ("rules", "stages"):
+        (space.root / name).mkdir()
+        (space.root / name / "__init__.py").touch()
+    (space.root / "stages/own.py").write_text("def run(inputs, settings, outputs, progress):\n    pass\n")
+    (space.root / "rules/own.py").write_text(GOOD.replace("inputs=()", f"inputs=(), resource={given}"))
+    space.edit("[project]\n", '[project]\nrules = ["rules/own.py"]\n')
+    (artifact,) = own_rules.artifacts(load(space.project), [])
+    assert artifact.resource is Resource.TORCH
 
 
 def test_a_misspelt_stage(space: Space) -> None:

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import STAGES, Recorder, Space
 
 from rvbuild.engine.cluster.executor import Cluster
-from rvbuild.engine.keys.artifact import Artifact, Demand
+from rvbuild.engine.keys.artifact import Artifact, Demand, Resource
 from rvbuild.engine.run.execute import Builder
 from rvbuild.progress import Sent
 
@@ -189,7 +189,7 @@ class ToldSpace(ClusterSpace):
                 settings["seconds"] = min(settings["seconds"], 0.2)
             more: dict[str, Any] = {}
             if self.torch and artifact.stage == "upper":
-                more |= {"resource": "torch", "demand": Demand(cores=None)}
+                more |= {"resource": Resource.TORCH, "demand": Demand(cores=None)}
             if self.resumes and artifact.stage == "upper":
                 more |= {"resume_ignores": frozenset()}
             artifacts.append(dataclasses.replace(artifact, run="fakestages:told", settings=settings, **more))

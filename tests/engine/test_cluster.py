@@ -25,7 +25,7 @@ from rvbuild.engine.cluster import connect
 from rvbuild.engine.cluster.beacon import lit
 from rvbuild.engine.cluster.connect import require_address
 from rvbuild.engine.cluster.running import hosts_of
-from rvbuild.engine.keys.artifact import Demand
+from rvbuild.engine.keys.artifact import Demand, Resource
 from rvbuild.engine.run.worker import Job
 from rvbuild.engine.run.workers import Interrupted
 from rvbuild.errors import StageError, UsageError
@@ -69,7 +69,7 @@ def with_run(
             artifact,
             run=f"fakestages:{function}",
             settings={"prefix": artifact.scene, **settings},
-            resource="torch",
+            resource=Resource.TORCH,
             demand=demand or Demand(cores=None),
         )
         if artifact.stage == "upper"

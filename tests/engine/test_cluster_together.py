@@ -17,7 +17,7 @@ from test_cluster import ClusterSpace, with_run
 from rvbuild.engine.cluster import together
 from rvbuild.engine.cluster.executor import Cluster
 from rvbuild.engine.cluster.offers import Offers
-from rvbuild.engine.keys.artifact import Artifact, Demand
+from rvbuild.engine.keys.artifact import Artifact, Demand, Resource
 from rvbuild.errors import StageError
 
 pytest.importorskip("distributed")
@@ -171,7 +171,7 @@ LARGE = {"rvbuild.memory": 100, "rvbuild.compute": 1, "rvbuild.torch": 0, "rvbui
 SMALL = {"rvbuild.memory": 10, "rvbuild.compute": 2, "rvbuild.torch": 2, "rvbuild.gpu": 0}
 
 
-def artifact(resource: str, demand: Demand) -> Artifact:
+def artifact(resource: Resource, demand: Demand) -> Artifact:
     return Artifact("x:p", "p", "x", None, "m:f", 1, {}, (), "cache/p", resource=resource, demand=demand)
 
 
@@ -184,7 +184,10 @@ def test_memory_is_that_of_workers_that_have_all_else() -> None:
 
 
 def test_what_no_worker_can_build() -> None:
-    anywhere, on_gpu = artifact("torch", Demand(cores=1, device="auto")), artifact("torch", Demand(device="cuda"))
+    anywhere, on_gpu = (
+        artifact(Resource.TORCH, Demand(cores=1, device="auto")),
+        artifact(Resource.TORCH, Demand(device="cuda")),
+    )
     assert offering({}).lacking([anywhere]) == []
     assert offering({"l": LARGE}).lacking([anywhere]) == ["x (needs compute and torch)"]
     offers = offering({"l": LARGE, "s": SMALL})
@@ -196,7 +199,7 @@ def test_a_build_that_can_never_be_placed_is_refused_at_once(tmp_path: Path) -> 
     cluster = Cluster("tcp://127.0.0.1:1", {}, tmp_path, tmp_path, (), None, told.append)
     cluster.link.client = object()
     cluster.offers = offering({"l": LARGE})
-    wanting = artifact("torch", Demand(cores=1))
+    wanting = artifact(Resource.TORCH, Demand(cores=1))
     cluster.require([wanting])
     assert told == ["warning: no worker can build x (needs compute and torch): it will wait for one that joins"]
     cluster.fixed = 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rvbuild.engine.keys.artifact import Demand
+from rvbuild.engine.keys.artifact import Demand, Resource
 from rvbuild.engine.run import machine as machines
 from rvbuild.engine.run.machine import Machine, card_count
 from rvbuild.errors import UsageError
@@ -207,7 +207,7 @@ class Meeting(Space):
                 name,
                 run="fakestages:meet",
                 inputs=(),
-                resource="torch",
+                resource=Resource.TORCH,
                 demand=self.demand,
                 settings={"here": str(self.root / "here"), "name": name.scene, "patience": self.patience_s},
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from rvbuild.engine.keys.artifact import Artifact, Demand
+from rvbuild.engine.keys.artifact import Artifact, Demand, Resource
 
 _SHOWN = 4
 """Artifacts that a message names at most."""
@@ -32,7 +32,7 @@ class Offers:
         """Return how many jobs all workers together take at once."""
         return int(sum(offer[self._session] for offer in self.now(_KNOWN_FOR_S).values()))
 
-    def needs(self, resource: str, demand: Demand) -> dict[str, float]:
+    def needs(self, resource: Resource, demand: Demand) -> dict[str, float]:
         """Return the amounts of what a worker must have free for a process of a job.
 
         It is not more memory than the largest of the workers that have all else.
@@ -42,7 +42,7 @@ class Offers:
         needs: dict[str, float] = {self._session: 1}
         if demand.cores != 0 or demand.device != "cpu":
             needs[COMPUTE] = 1
-        if resource == "torch":
+        if resource == Resource.TORCH:
             needs[TORCH] = 1
         offers = self.having(needs)
         asks = demand.device.startswith("cuda")
@@ -69,7 +69,7 @@ class Offers:
         """Return what no worker has, each with the artifacts that need it."""
         if not self.now(0):
             return []  # nobody has joined
-        labels: dict[tuple[str, Demand], list[str]] = {}
+        labels: dict[tuple[Resource, Demand], list[str]] = {}
         for artifact in artifacts:
             labels.setdefault((artifact.resource, artifact.demand), []).append(artifact.label())
         texts = []

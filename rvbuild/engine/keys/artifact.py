@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,13 @@ class Product:
     in_key: bool = True
 
 
+class Resource(StrEnum):
+    """The modules that a worker process should have imported; a cluster offers so many places for torch."""
+
+    CPU = "cpu"
+    TORCH = "torch"
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """The resources that a stage needs while it runs, besides one of the jobs that `-j` allows.
@@ -266,8 +274,8 @@ class Artifact:
     hints : mapping
         Settings by table that do not affect the result: they only affect speed, or follow from the inputs. They are
         added to the stage's settings, but not to the key.
-    resource : str
-        `cpu` or `torch`: the modules that a worker process should have imported.
+    resource : Resource
+        The modules that a worker process should have imported.
     demand : Demand
         The resources that the stage needs.
     previous_ignores : tuple of str or None
@@ -294,7 +302,7 @@ class Artifact:
     code: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
     hints: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    resource: str = "cpu"
+    resource: Resource = Resource.CPU
     demand: Demand = Demand()
     previous_ignores: tuple[str, ...] | None = None
     resume_ignores: tuple[str, ...] | None = None

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rvbuild.engine.keys.artifact import Demand
+from rvbuild.engine.keys.artifact import Demand, Resource
 from rvbuild.engine.run import watched
 from rvbuild.engine.run.made import Making, make
 from rvbuild.errors import RvbuildError, WorkerDiedError, kind_of
@@ -41,7 +41,7 @@ class Job:
 
     function: str
     kwargs: Mapping[str, Any]
-    resource: str = "cpu"
+    resource: Resource = Resource.CPU
     code: Code | None = None  # user modules that the function may import
     reports: bool = True
     environment: Mapping[str, str | None] = field(default_factory=dict)

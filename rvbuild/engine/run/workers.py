@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext
 
-    from rvbuild.engine.keys.artifact import Artifact
+    from rvbuild.engine.keys.artifact import Artifact, Resource
 
 #: The exit code that multiprocessing reports if the forkserver has died.
 _LOST = 255
@@ -121,7 +121,7 @@ class _Worker:
     process: Any
     pipe: Connection
     log: Path
-    warm: set[str] = field(default_factory=set)  # resources whose imports are done
+    warm: set[Resource] = field(default_factory=set)  # resources whose imports are done
     job: Job | None = None
 
 
@@ -248,7 +248,7 @@ class Pool:
             self._busy.append(worker)
             return worker
 
-    def _give_back(self, worker: _Worker, resource: str, alive: bool) -> None:
+    def _give_back(self, worker: _Worker, resource: Resource, alive: bool) -> None:
         with self._lock:
             self._busy.remove(worker)
             if alive and not self._stopped:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rvbuild.checks import resources
 from rvbuild.checks.findings import Level
-from rvbuild.engine.keys.artifact import digest
+from rvbuild.engine.keys.artifact import Resource, digest
 from rvbuild.engine.keys.signature import signature
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.jobs import code_of as served_code
@@ -111,7 +111,7 @@ def model_memory(
         "chip_px": project.chip_px,
         "device": project.train.device,
     }
-    job = Job(check.RUN_MEMORY, settings, "torch", reports=False)
+    job = Job(check.RUN_MEMORY, settings, Resource.TORCH, reports=False)
     memory: dict[str, int] | None = _answer(job, settings, project, workspace, executor)
     return memory
 
@@ -149,7 +149,7 @@ def model_problem(
     if not is_own and workspace.state.content_digest(key, name) is not None:
         return "", True
     code = served_code(check.user_code(project) if is_own else (), workspace.root)
-    job = Job(check.RUN_MODEL, {**settings, "download": notify is not None}, "torch", code)
+    job = Job(check.RUN_MODEL, {**settings, "download": notify is not None}, Resource.TORCH, code)
     problem, certain = executor.run(job, _NotesOnly(notify))
     if not problem and not is_own:
         workspace.state.remember_content_digest(key, name, json.dumps(""))
@@ -178,7 +178,7 @@ def encoder_problem(project: Project, facts: Mapping[str, Any], workspace: Works
     key, name = digest([question, file_state]), _name(check.RUN_ENCODER, project, workspace)
     if path is not None and workspace.state.content_digest(key, name) is not None:
         return ""
-    problem = str(executor.run(Job(check.RUN_ENCODER, question, "torch", reports=False), Silent()))
+    problem = str(executor.run(Job(check.RUN_ENCODER, question, Resource.TORCH, reports=False), Silent()))
     if path is not None and not problem:
         workspace.state.remember_content_digest(key, name, json.dumps(""))
     return problem

@@ -11,7 +11,7 @@ from rvbuild.checks import packages, resources
 from rvbuild.checks import project as project_checks
 from rvbuild.checks.findings import Finding, Level
 from rvbuild.cores import cores, thread_count
-from rvbuild.engine.keys.artifact import Artifact, Source
+from rvbuild.engine.keys.artifact import Artifact, Resource, Source
 from rvbuild.engine.plan.plan import Plan
 from rvbuild.engine.run.workers import Executor
 from rvbuild.engine.workspace import Workspace
@@ -72,7 +72,7 @@ def check_build(
         scenes = {a.scene for a in closure if a.project == project.name and a.scene is not None}
         stages = {a.stage for a in of_project}
         facts = facts_of(project, session.workspace, session.executor, scenes, True)
-        computing = [a for a in of_project if a.resource == "torch"]
+        computing = [a for a in of_project if a.resource == Resource.TORCH]
         with_model = at_once if stages & {"train", "infer"} else 0
         collected = collect(project, facts, session.workspace, session.executor, with_model)
         if "train" in stages:
@@ -101,7 +101,7 @@ def _computing_at_once(pending: Sequence[Artifact], jobs: int) -> int:
     takes = sorted(
         a.demand.processes * (thread_count() if a.demand.cores is None else a.demand.cores)
         for a in pending
-        if a.resource == "torch"
+        if a.resource == Resource.TORCH
     )
     count = sum(total <= cores() for total in itertools.accumulate(takes))
     return max(1, min(jobs, count))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rvbuild.engine.keys.artifact import Artifact, Demand, Source, components, digest, digest_texts
+from rvbuild.engine.keys.artifact import Artifact, Demand, Resource, Source, components, digest, digest_texts
 from rvbuild.engine.plan.decide import Decision, Facts, decide
 from rvbuild.engine.plan.on_disk import content_of, damage
 from rvbuild.engine.store.state import Record
@@ -40,7 +40,7 @@ class Settings:
         The digest of rvbuild's code, if it differs from the released one.
     demand : Demand
         The resources of one prediction. In no key.
-    resource : str
+    resource : Resource
         What a worker imports. In no key.
     """
 
@@ -50,7 +50,7 @@ class Settings:
     tta: AnyTestTime | None
     code: str
     demand: Demand
-    resource: str
+    resource: Resource
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rvbuild.cores import THREADS_VARIABLE, cores, thread_count
-from rvbuild.engine.keys.artifact import Demand, canonical
+from rvbuild.engine.keys.artifact import Demand, Resource, canonical
 from rvbuild.engine.run.machine import this_machine
 from rvbuild.engine.run.outcome import Outcome, Reporter
 from rvbuild.engine.run.questions import files_asker
@@ -156,7 +156,7 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
 
         named = order.named.absolute()
         shared = {"named": named, "allow_code": order.allow_code, "engine": order.engine}
-        resource = "torch" if order.engine in ("auto", "torch") else "cpu"
+        resource = Resource.TORCH if order.engine in ("auto", "torch") else Resource.CPU
         start = Job("rvbuild.stages.bundle.jobs:open_once", {**shared, "bundle": bundle, "into": into}, resource)
         facts = executor.run(start, Silent())
         chosen = scenes(found, facts["files"], facts["assets"], order.assets)
@@ -170,7 +170,8 @@ def prepared(order: Order, reporter: Reporter, *, dry_run: bool = False) -> Iter
         on_torch = facts["engine"] == "torch"
         demand = Demand(cores=max(1, cores() // jobs), device=facts["device"] if on_torch else "cpu")
         code = lock.edited(("infer", "predict"), facts["task"], folder.state)
-        settings = Settings(bundle, named, facts["engine"], order.tta, code, demand, "torch" if on_torch else "cpu")
+        computes = Resource.TORCH if on_torch else Resource.CPU
+        settings = Settings(bundle, named, facts["engine"], order.tta, code, demand, computes)
         planned = plan(folder, chosen, settings, companions, order.always_make)
         run = Run(folder, executor, this_machine(), reporter, {**shared, "opened": into, "tta": order.tta}, companions)
         yield Prepared(folder, planned, run, jobs)
