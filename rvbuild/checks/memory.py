@@ -10,10 +10,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
+from rvbuild.cores import thread_count
 from rvbuild.learn import models
 from rvbuild.learn.batchnorm import allow_single_values
-from rvbuild.learn.device import kept_random_state, select_device
-from rvbuild.learn.models.ensemble import Ensemble
+from rvbuild.learn.device import reproducible, select_device
+from rvbuild.learn.models.several.ensemble import Ensemble
 from rvbuild.project.tasks import SPECS
 
 SIDE_PX = 128
@@ -43,7 +44,8 @@ def measure(
     try:
         if ":" in model or select_device(device, "train.device").type != "cpu":
             return None
-        with kept_random_state():
+        # Hooks see the tensors of their own thread, so all networks of an ensemble compute in it.
+        with reproducible(0, torch.device("cpu"), threads=1):
             network = models.build(task, model, bands=bands, outputs=outputs, args=args, chip_px=chip_px)
             return _measure(network, task, bands, chip_px)
     except Exception:  # the stage reports errors of the model
@@ -71,7 +73,8 @@ def _measure(model: nn.Module, task: str, bands: int, chip_px: int) -> dict[str,
     del loss
     largest = _largest(model.eval(), images[:1])
     train = sum(saved.values()) / count + largest
-    return {"weights": weights, "train": round(train * scale), "predict": round(2 * largest * scale)}
+    predict = 2 * largest * min(count, thread_count())
+    return {"weights": weights, "train": round(train * scale), "predict": round(predict * scale)}
 
 
 def _largest(model: nn.Module, images: torch.Tensor) -> int:

@@ -101,6 +101,12 @@ def _seed_numpy_and_python(seed: int) -> None:
     random.seed(seed)
 
 
+def random_state() -> tuple[object, ...]:
+    """Return the states of the global random generators on the CPU, to be compared."""
+    _, words, *position = np.random.get_state(legacy=True)
+    return torch.get_rng_state().numpy().tobytes(), np.asarray(words).tobytes(), position, random.getstate()
+
+
 @contextlib.contextmanager
 def kept_random_state(device: torch.device | None = None) -> Iterator[None]:
     """Run a block that may draw from, or seed, the global random generators; they are as before afterwards."""

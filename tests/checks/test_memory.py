@@ -19,6 +19,18 @@ def test_chips_take_more_the_larger_they_are() -> None:
     assert 0 < large["predict"] < large["train"]
 
 
+def test_networks_of_an_ensemble_predict_at_the_same_time_and_learn_from_chips_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RVBUILD_THREADS", "2")
+    task, model, args, *images = UNET
+    single = measure(task, model, args, *images, 64, "cpu")
+    three = measure(task, model, {**args, "ensemble": [1, 1, 1]}, *images, 64, "cpu")
+    assert single is not None and three is not None
+    assert 0.9 < three["train"] / single["train"] < 1.5
+    assert three["weights"] == 3 * single["weights"] and three["predict"] == 2 * single["predict"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "model"), [("chip_classification", "cnn"), ("object_detection", "fasterrcnn_mobilenet_v3_large_fpn")]

@@ -9,9 +9,10 @@ from types import ModuleType
 from torch import nn
 
 from rvbuild.errors import ModelError, nearest
-from rvbuild.learn.models import cnn, ensemble, smp_segmentation, timm_classification, unet, user
+from rvbuild.learn.models import cnn, smp_segmentation, timm_classification, unet, user
 from rvbuild.learn.models.bands import ARGUMENTS, with_names
 from rvbuild.learn.models.pretrained.weights import read_once
+from rvbuild.learn.models.several import ensemble
 from rvbuild.learn.steps.encoder import Encoder
 from rvbuild.project.tasks import SPECS
 from rvbuild.settings.train import Arguments

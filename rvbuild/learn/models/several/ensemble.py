@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from rvbuild.errors import ModelError
+from rvbuild.learn.device import kept_random_state, random_state
+from rvbuild.learn.models.several.at_once import computed, workers
 from rvbuild.learn.steps.encoder import Encoder, side_by_side
 from rvbuild.project.networks import LOOKS, SCALES, SIZES
 from rvbuild.settings.train import Arguments
@@ -63,6 +65,9 @@ class Ensemble(nn.Module):
     images, at all scales that they look at, and the result is the logarithm of the mean of their probabilities (deep
     ensembles, Lakshminarayanan et al. 2017). Members count alike, however many scales they look at.
 
+    On a CPU, as many members compute at the same time as torch has threads, unless they draw random numbers as they
+    learn, for example in dropout: the order of draws would be that of the threads.
+
     Parameters
     ----------
     make
@@ -75,18 +80,50 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(make(each.learning) for each in scales)
         self._scales = tuple(scales)
+        self._draws: bool | None = None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of `images`."""
         count = len(self._scales)
         if not self.training:
-            return _mean([self._predicted(member, images) for member in range(count)])
+            costs = [sum(scale**2 for scale in each.looking) for each in self._scales]
+            return _mean(computed(lambda member: self._predicted(member, images), costs, workers(count, images)))
         shares = [list(range(member, len(images), count)) for member in range(min(count, len(images)))]
-        logits = torch.cat(
-            [self._logits(member, self._scales[member].learning, images[chips]) for member, chips in enumerate(shares)]
-        )
+        logits = torch.cat(self._learning([images[share[0] :: count] for share in shares]))
         order = torch.tensor([chip for share in shares for chip in share], device=images.device)
         return logits[torch.argsort(order)]
+
+    def _learning(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the logits of the first members while they train, each of its own images."""
+
+        def logits(member: int) -> torch.Tensor:
+            return self._logits(member, self._scales[member].learning, images[member])
+
+        at_once = workers(len(images), images[0])
+        if at_once > 1 and self._draws is None:
+            self._draws = self._draw(lambda: [logits(member) for member in range(len(images))])
+        if self._draws:
+            at_once = 1
+        costs = [len(own) * each.learning**2 for own, each in zip(images, self._scales, strict=False)]
+        before = random_state()
+        results = computed(logits, costs, at_once)
+        if at_once > 1 and random_state() != before:
+            raise ModelError(
+                "train.ensemble: the networks draw random numbers in some steps and not in others, and those that "
+                "compute at the same time draw in any order; add train.threads = 1"
+            )
+        return results
+
+    def _draw(self, compute: Callable[[], object]) -> bool:
+        """Tell whether the networks draw random numbers as they learn; the model is as before afterwards."""
+        buffers = [buffer.clone() for buffer in self.buffers()]
+        with kept_random_state(), torch.no_grad():
+            before = random_state()
+            compute()
+            drawn = random_state() != before
+            for buffer, value in zip(self.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+        return drawn
 
     def _predicted(self, member: int, images: torch.Tensor) -> torch.Tensor:
         """Return the logarithms of the probabilities of one member."""

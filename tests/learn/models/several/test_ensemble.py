@@ -1,11 +1,15 @@
+import copy
+
 import pytest
 import torch
 
 from rvbuild.errors import ModelError
 from rvbuild.learn import models
+from rvbuild.learn.device import random_state, seed_everything
 from rvbuild.learn.fold import fold_batchnorm
-from rvbuild.learn.models.ensemble import Ensemble
+from rvbuild.learn.models.several.ensemble import Ensemble, scales_of
 from rvbuild.learn.steps.encoder import Encoder
+from tests.learn.threads import threads
 
 PIXELS, CELLS = "semantic_segmentation", "chip_classification"
 SMALL = {"width": 4, "depth": 2}
@@ -31,7 +35,8 @@ def test_a_member_learns_at_one_scale_and_looks_at_several():
     sides = []
     network.members[0].register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
     images = torch.rand(2, 3, 32, 32)
-    network.train()(images)
+    with threads(1):
+        network.train()(images)
     assert sides == [16]
     with torch.inference_mode():
         score = network.eval()(images).softmax(1)
@@ -147,3 +152,72 @@ def test_layers_of_encoders_are_side_by_side():
 def test_scales_of_files_are_checked_again(scales):
     with pytest.raises(ModelError, match=r"train\.ensemble: expected the scales of 2 to 16 networks"):
         ensemble(scales)
+
+
+def learnt(network, images, count):
+    """Return the logits, the gradients and the buffers after a few passes with `count` threads."""
+    network = copy.deepcopy(network).train()
+    with threads(count):
+        logits = [network(images) for _ in range(3)]
+        sum(each.square().mean() for each in logits).backward()
+    return [*logits, *(p.grad for p in network.parameters()), *network.buffers()]
+
+
+@pytest.mark.parametrize("chips", [1, 2, 7])
+def test_members_that_learn_at_the_same_time_learn_the_same(chips):
+    network, images = ensemble([0.5, 1, 0.75]), torch.rand(chips, 3, 32, 32)
+    for in_turn, at_once in zip(learnt(network, images, 1), learnt(network, images, 3), strict=True):
+        assert (in_turn is None and at_once is None) or torch.equal(in_turn, at_once)
+
+
+def test_members_that_predict_at_the_same_time_predict_the_same():
+    network, images = ensemble([0.5, [1, 0.75]]).eval(), torch.rand(2, 3, 32, 32)
+    results = []
+    for count in (1, 2):
+        with threads(count), torch.inference_mode():
+            results.append(network(images))
+    assert torch.equal(*results)
+
+
+class Drops(torch.nn.Module):
+    """Draws random numbers in its first passes."""
+
+    def __init__(self, passes):
+        super().__init__()
+        self.weight = torch.nn.Conv2d(3, 2, 1)
+        self.passes = passes
+
+    def forward(self, images):
+        self.passes -= 1
+        return self.weight(torch.nn.functional.dropout(images) if self.passes >= 0 else images)
+
+
+def drawing(passes):
+    scales = scales_of({"ensemble": [1, 1]})
+    return Ensemble(lambda _: Drops(passes), scales).train()
+
+
+def test_members_that_draw_random_numbers_learn_in_turn():
+    network, images = drawing(99), torch.rand(8, 3, 64, 64)
+    results, states = [], []
+    for count in (1, 2):
+        seed_everything(0)
+        results.append(learnt(network, images, count))
+        states.append(random_state())
+    # Of other numbers, dropout would make other logits; a number of threads shows in the last digits.
+    torch.testing.assert_close(*results)
+    assert states[0] == states[1]
+
+
+def test_members_that_draw_at_times_are_refused_unless_they_learn_in_turn():
+    def late():
+        network = drawing(0)
+        network(torch.rand(2, 3, 8, 8))
+        for member in network.members:
+            member.passes = 1
+        return network
+
+    with threads(2), pytest.raises(ModelError, match=r"add train\.threads = 1"):
+        late()(torch.rand(2, 3, 8, 8))
+    with threads(1):
+        late()(torch.rand(2, 3, 8, 8))
