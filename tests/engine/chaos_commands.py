@@ -25,7 +25,12 @@ def _interrupt(_signum, _frame) -> None:
 
 
 def make_space(root: Path, options: dict) -> Space:
-    space = Space(root, pool=options["pool"])
+    if options["on"]:
+        from cluster_space import ClusterSpace
+
+        space: Space = ClusterSpace(root, options["on"])
+    else:
+        space = Space(root, pool=options["pool"])
     space.settings = options["settings"]
     return space
 

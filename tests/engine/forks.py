@@ -99,9 +99,9 @@ def disturb(pid: int, after_s: float, luck: random.Random, workers: bool) -> str
     return f"{signal_.name} to {'the command' if victim == pid else 'a worker'} after {after_s:.3f} s"
 
 
-def wait_until_gone(root: Path) -> None:
+def wait_until_gone(root: Path, seconds: float = 120) -> None:
     """Wait until no process works below `root` any more."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds
     while left := holders(root):
         assert time.monotonic() < deadline, f"orphans: {left}"
         time.sleep(0.01)

@@ -1,5 +1,7 @@
 """Kills at random instants, of builds and of whatever works on a store: nothing is lost, nothing half-written is seen.
 
+Builds run inline, in workers, and on the workers of `--on local:2`; whatever is killed below them, all processes end.
+
 `RVBUILD_CHAOS=1000 pytest tests/engine/test_chaos.py -s` kills more often and prints figures;
 RVBUILD_CHAOS_SEED chooses other instants.
 """
@@ -40,11 +42,12 @@ def forks():
 class Chaos:
     """A workspace that is edited and disturbed; `allowed` has every content that each path may ever have shown."""
 
-    def __init__(self, root: Path, forks: Forks, pool: bool, luck: random.Random) -> None:
-        self.space = Space(root / "ws", pool)
+    def __init__(self, root: Path, forks: Forks, executor: str, luck: random.Random) -> None:
+        self.pool = executor != "inline"
+        self.on = executor if executor.startswith("local:") else ""
+        self.space = Space(root / "ws", self.pool)
         self.remote = root / "remote"
         self.forks = forks
-        self.pool = pool
         self.luck = luck
         self.allowed: dict[str, set[bytes]] = {}
         self.counts: Counter[str] = Counter()
@@ -57,7 +60,8 @@ class Chaos:
         self.usual_s = time.monotonic() - began
 
     def edit(self, name: str) -> None:
-        self.texts[name] = name * self.luck.choice([1, 1000, 300_000]) + str(self.luck.randrange(4))
+        slow = "slow " if self.on else ""  # as the start of a cluster is: kills shall not hit that alone
+        self.texts[name] = slow + name * self.luck.choice([1, 1000, 300_000]) + str(self.luck.randrange(4))
         self.space.write(name, self.texts[name])
 
     def expected(self) -> dict[str, bytes]:
@@ -70,9 +74,10 @@ class Chaos:
     def words(self, name: str) -> list[str]:
         for path, content in self.expected().items():
             self.allowed.setdefault(path, set()).add(content)
-        settings = {"upper": {"prefix": self.prefix}, "join": {}, "last": {"end": "!"}}
+        settings = {"upper": {"prefix": self.prefix, "seconds": 0.3}, "join": {}, "last": {"end": "!"}}
         options = {
             "pool": self.pool,
+            "on": self.on,
             "settings": settings,
             "jobs": self.luck.choice([1, 3]),
             "remote": str(self.remote),
@@ -86,11 +91,11 @@ class Chaos:
         return (self.space.root / "said.txt").read_text()
 
     def round(self) -> None:
-        if self.luck.random() < 0.6:
+        if self.luck.random() < (0.9 if self.on else 0.6):
             self.edit(self.luck.choice("abc"))
         if self.luck.random() < 0.1:
             self.prefix = self.luck.choice(["", "x"])
-        name = self.luck.choice(["run"] * 6 + ["gc", "push", "pull", "free", "verify"])
+        name = self.luck.choice(["run"] * (20 if self.on else 6) + ["gc", "push", "pull", "free", "verify"])
         pid = self.forks.start(*self.words(name), output=self.space.root / "said.txt")
         long_s = self.usual_s * (1.0 if name == "run" else 0.3)
         did = disturb(pid, self.luck.uniform(0, long_s), self.luck, self.pool)
@@ -99,7 +104,7 @@ class Chaos:
         assert "Traceback" not in self.output() or status in (130, -9), self.output()
         ends = {0: "done before", 1: "a worker killed"}
         self.counts[f"{name}: {ends.get(status, 'killed')}"] += 1
-        wait_until_gone(self.space.root)
+        wait_until_gone(self.space.root, 10 if self.on else 120)
         self.check_after_a_kill(f"{name}, {did}")
 
     def check_after_a_kill(self, change: str) -> None:
@@ -130,12 +135,14 @@ class Chaos:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("pool", [False, True], ids=["inline", "workers"])
-def test_random_kills(tmp_path, forks, pool):
+@pytest.mark.parametrize(("executor", "share"), [("inline", 1), ("workers", 2), ("local:2", 5)])
+def test_random_kills(tmp_path, forks, executor, share):
+    if executor.startswith("local:"):
+        pytest.importorskip("distributed")
     luck = random.Random(SEED)
-    chaos = Chaos(tmp_path, forks, pool, luck)
+    chaos = Chaos(tmp_path, forks, executor, luck)
     began = time.monotonic()
-    for number in range(ROUNDS if not pool else (ROUNDS + 1) // 2):
+    for number in range(-(-ROUNDS // share)):
         chaos.round()
         if number % 4 == 3:
             chaos.finish()
