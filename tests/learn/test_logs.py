@@ -115,11 +115,14 @@ def test_a_table_has_a_column_for_each_figure(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
 
 
+SETTINGS = {"lr": 1e-3, "class_weights": {"tree": 2.0, "Straße & Weg": 1.0}, "ensemble": [[0.5, 0.25], 1.0]}
+
+
 def continued(path: Path, name: str) -> None:
     """Log four epochs in three processes; the second continues from an older checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for done, end in ((0, 2), (1, 3), (3, 4)):
-        with EpochLog(open_sinks(path, [name], "p", "abc"), never) as log:
+        with EpochLog(open_sinks(path, [name], "p", "abc", SETTINGS), never) as log:
             log.begin(epochs(*range(1, done + 1)))
             for number in range(done + 1, end + 1):
                 log.add(epoch(number))
@@ -149,3 +152,9 @@ def test_mlflow_has_one_run_with_each_epoch_once(tmp_path: Path, monkeypatch: py
     assert run.info.status == "FINISHED"
     assert [metric.step for metric in history] == [1, 2, 3, 4]
     assert run.data.metrics["iou/tree"] == 1.0
+    assert run.data.params == {
+        "lr": "0.001",
+        "class_weights.tree": "2.0",
+        "class_weights.Straße _ Weg": "1.0",
+        "ensemble": "[[0.5, 0.25], 1.0]",
+    }

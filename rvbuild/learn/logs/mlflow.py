@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,10 @@ _EPOCH = "epoch"
 """The metric that tells which epochs a run has."""
 
 _NOT_IN_NAMES = re.compile(r"[^/\w.\- :]")
+
+_LONGEST = 500
+_MOST_AT_ONCE = 100
+"""What every version of the server takes: characters of a parameter, and parameters of a request."""
 
 _UNLESS_SET = {
     # A server that is gone must not hold up a training for minutes.
@@ -41,12 +45,15 @@ class MLflow:
         The name of the experiment.
     training
         The identity of the training: one that continues goes on with its run.
+    settings
+        `[train]`: each value is a parameter of the run, those of tables with a dot, such as `class_weights.car`.
     """
 
     name = "the log for MLflow"
 
-    def __init__(self, folder: Path, experiment: str, training: str) -> None:
+    def __init__(self, folder: Path, experiment: str, training: str, settings: Mapping[str, object]) -> None:
         self._folder, self._experiment, self._training = folder, experiment, training
+        self._settings = settings
         self._client: Any = None
         self._run = ""
 
@@ -73,8 +80,17 @@ class MLflow:
             if runs:
                 client.delete_run(runs[0].info.run_id)
             self._run, done = client.create_run(experiment, tags={_TRAINING: self._training}).info.run_id, 0
+            self._add_parameters()
         for line in lines[done:]:
             self.add(line)
+
+    def _add_parameters(self) -> None:
+        from mlflow.entities import Param
+
+        values = [(_NOT_IN_NAMES.sub("_", name), str(value)) for name, value in _flat(self._settings)]
+        parameters = [Param(name, value[:_LONGEST]) for name, value in values]
+        for start in range(0, len(parameters), _MOST_AT_ONCE):
+            self._client.log_batch(self._run, params=parameters[start : start + _MOST_AT_ONCE])
 
     def add(self, line: Epoch) -> None:
         """Add an epoch."""
@@ -92,3 +108,12 @@ class MLflow:
         """End the run."""
         if self._run:
             self._client.set_terminated(self._run, "FINISHED" if finished else "FAILED")
+
+
+def _flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the values of a table and of those inside it, by names with dots."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

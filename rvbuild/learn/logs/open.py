@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rvbuild.learn.logs.epochs import Sink
@@ -11,7 +11,9 @@ from rvbuild.learn.logs.mlflow import MLflow
 from rvbuild.learn.logs.tensorboard import TensorBoard
 
 
-def open_sinks(path: Path, names: Sequence[str], project: str, training: str) -> list[Sink]:
+def open_sinks(
+    path: Path, names: Sequence[str], project: str, training: str, settings: Mapping[str, object]
+) -> list[Sink]:
     """Return the sinks of a training.
 
     Parameters
@@ -22,11 +24,13 @@ def open_sinks(path: Path, names: Sequence[str], project: str, training: str) ->
         `train.log`.
     project, training
         What the training is called, and its identity.
+    settings
+        `[train]`, for sinks that show how runs differ.
     """
     folder = path.parent
     sinks: dict[str, Sink] = {
         "csv": CsvFile(path.with_suffix(".csv")),
         "tensorboard": TensorBoard(folder / "tensorboard" / training),
-        "mlflow": MLflow(folder / "mlruns", project, training),
+        "mlflow": MLflow(folder / "mlruns", project, training, settings),
     }
     return [GrowingFile(path), *(sinks[name] for name in names)]

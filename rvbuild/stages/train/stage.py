@@ -196,7 +196,8 @@ def _sinks(live: Path | None, train: TrainSettings, identity: str) -> list[Sink]
     if live is None:
         return []
     training = xxhash.xxh3_64_hexdigest(identity.encode())
-    return open_sinks(live, train.get("log", ()), live.parent.parent.name, training)
+    shown = {name: value for name, value in train.items() if name != "log"}
+    return open_sinks(live, train.get("log", ()), live.parent.parent.name, training, shown)
 
 
 def _chances(settings: TrainStageSettings, chips: Chips) -> np.ndarray | None:
