@@ -5,11 +5,12 @@ Speed is measured in CPU seconds on one core: seconds by the clock hide work on 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -105,9 +106,32 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+_CORES = sorted(os.sched_getaffinity(0))
+"""All that this process may use."""
+
+
 def use_cores(count: int) -> None:
     """Bind this process, and threads and processes that it starts from now on, to some of its cores."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-count:])
+    os.sched_setaffinity(0, _CORES[-count:])
+
+
+@contextlib.contextmanager
+def at_least_cores(count: int) -> Iterator[None]:
+    """Use so many cores in a block that measures several processes beside each other.
+
+    Raises
+    ------
+    RuntimeError
+        There are fewer.
+    """
+    if len(_CORES) < count:
+        raise RuntimeError(f"this is measured on {count} cores, and there are {len(_CORES)}")
+    before = os.sched_getaffinity(0)
+    use_cores(max(count, len(before)))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def interleaved(repetitions: int, *functions: Callable[[], float]) -> list[float]:

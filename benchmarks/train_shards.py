@@ -6,7 +6,7 @@ import hashlib
 import time
 from pathlib import Path
 
-from benchmarks.bar import Figure, interleaved
+from benchmarks.bar import Figure, at_least_cores, interleaved
 from benchmarks.stage import run_stage, train_settings
 from benchmarks.train import BATCH, CHIP_PX, MODEL, Clock, inputs_of_training
 
@@ -26,7 +26,8 @@ def run(folder: Path) -> list[Figure]:
             models.add(hashlib.sha256((outputs / "model.safetensors").read_bytes()).hexdigest())
         return clock.seconds_a_step()
 
-    whole, one, two = interleaved(3, lambda: training(1, 1), lambda: training(1), lambda: training(SHARDS))
+    with at_least_cores(SHARDS):
+        whole, one, two = interleaved(3, lambda: training(1, 1), lambda: training(1), lambda: training(SHARDS))
     note = f"{BATCH / two:.2f} against {BATCH / one:.2f} samples/s, {MODEL}, {CHIP_PX} px, batch {BATCH}, 1 thread each"
     return [
         Figure("train in 2 shards, 2 processes over 1", one / two, 1.6, "×", False, note),
