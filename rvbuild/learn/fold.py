@@ -6,13 +6,14 @@ hold (Jacob et al., "Quantization and Training of Neural Networks", 2018, sectio
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
 import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 def fold_batchnorm(model: nn.Module) -> nn.Module:
@@ -44,9 +45,19 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         if conv.transposed or calls[id(conv)] != 1 or calls[id(norm)] != 1:
             continue
         with torch.no_grad():
-            _put(model, str(source.target), fuse_conv_bn_eval(conv, norm))
+            _put(model, str(source.target), _fused(conv, norm))
         _put(model, str(node.target), nn.Identity())
     return model
+
+
+def _fused(conv: _ConvNd, norm: _BatchNorm) -> _ConvNd:
+    """Return what `torch.nn.utils.fuse_conv_bn_eval` does, without a copy of the weights that are replaced."""
+    assert norm.running_mean is not None and norm.running_var is not None
+    fused = copy.deepcopy(conv, {id(tensor): tensor for tensor in conv.parameters()})
+    fused.weight, fused.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    return fused
 
 
 def _put(model: nn.Module, name: str, layer: nn.Module) -> None:

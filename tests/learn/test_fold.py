@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rvbuild.learn.fold import fold_batchnorm
 from rvbuild.learn.models import build
@@ -53,6 +54,18 @@ def test_the_same_network_without_batch_normalisation(task: str, name: str, left
     assert folded is model
     assert norms(model) == left
     torch.testing.assert_close(outputs(model), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_fold_is_that_of_torch_and_leaves_other_users_of_the_layer_alone(bias: bool) -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(3, 5, 3, stride=2, padding=1, groups=1, bias=bias), nn.BatchNorm2d(5)
+    model = used(nn.Sequential(conv, norm))
+    before, expected = conv.weight.clone(), fuse_conv_bn_eval(conv.eval(), norm)
+    folded = fold_batchnorm(model)[0]
+    assert folded is not conv and torch.equal(conv.weight, before)
+    assert torch.equal(folded.weight, expected.weight) and torch.equal(folded.bias, expected.bias)
+    assert repr(folded) == repr(expected) and isinstance(folded.weight, nn.Parameter)
 
 
 class _Odd(nn.Module):
