@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rvbuild import tasks
-from rvbuild.cores import cores, thread_count
+from rvbuild.cores import CARD_VARIABLE, cores, thread_count
 from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.raster.open import SceneImage, open_scene_image
@@ -130,13 +131,36 @@ def run(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings, outp
 
 
 def load(inputs: Mapping[str, Sequence[Path]], settings: InferStageSettings) -> Predictor:
-    """Load the model of the stage's inputs; see `run`."""
+    """Load the model of the stage's inputs; see `run`.
+
+    A built-in network of torch stays loaded for the next scene of this process. Models of users may have a state.
+    """
     files = {path.name: path for path in inputs["model"]}
     device = settings["predict"]["device"]
+    info = read_info(files[DESCRIPTION])
     if engine := settings.get("engine"):
         network = {path.name: path for path in inputs["network"]}
-        return load_exported(network[ONNX], read_info(files[DESCRIPTION]), engine, device)
-    return load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=settings.get("trained"))
+        return load_exported(network[ONNX], info, engine, device)
+    named = info.backend or ":" in info.model
+    card, trained = os.environ.get(CARD_VARIABLE), settings.get("trained")
+    identity = (device, card, str(trained), *_state(files[WEIGHTS]), *_state(files[DESCRIPTION]))
+    if identity in _LOADED and not named:
+        return _LOADED[identity]
+    _LOADED.clear()  # first: two models at the same time may be too large
+    predictor = load_predictor(files[WEIGHTS], files[DESCRIPTION], device, trained=trained)
+    if not named:
+        _LOADED[identity] = predictor
+    return predictor
+
+
+_LOADED: dict[tuple[object, ...], Predictor] = {}
+"""The network that this process loaded last."""
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes with the content of a file."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _everything(grid: Grid) -> None:

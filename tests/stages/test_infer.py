@@ -380,3 +380,33 @@ def test_windows_are_predicted_in_several_orientations(scene: Scene, tta: str) -
     scores = read(outputs / "scores.tif")
     np.testing.assert_allclose(scores[:, :side, :side], expected, atol=1e-5)
     assert np.abs(scores - plain).max() > 1e-3
+
+
+def test_a_network_stays_loaded_for_the_next_scene_until_its_files_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+    load = infer.load_predictor
+    monkeypatch.setattr(infer, "load_predictor", lambda *args, **options: calls.append(args) or load(*args, **options))
+    inputs, settings = {"model": write_model(tmp_path / "model")}, predict_settings()
+    first = infer.load(inputs, settings)
+    assert infer.load(inputs, settings) is first and len(calls) == 1
+    monkeypatch.setenv("RVBUILD_CARD", "1")
+    assert infer.load(inputs, settings) is not first and len(calls) == 2
+    monkeypatch.delenv("RVBUILD_CARD")
+    other = {"model": write_model(tmp_path / "other", seed=1)}
+    assert infer.load(other, settings) is not infer.load(inputs, settings) and len(calls) == 4
+    write_model(tmp_path / "model", seed=2)
+    again = infer.load(inputs, settings)
+    assert len(calls) == 5
+    assert isinstance(first, Network) and isinstance(again, Network)
+    assert not torch.equal(next(first.module.parameters()), next(again.module.parameters()))
+
+
+def test_a_model_of_a_user_is_loaded_anew_for_each_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(infer, "load_predictor", lambda *args, **options: calls.append(args) or len(calls))
+    files = write_model(tmp_path / "model")
+    description = next(path for path in files if path.suffix == ".json")
+    description.write_text(description.read_text().replace('"unet"', '"mine.models:make"'))
+    assert [infer.load({"model": files}, predict_settings()) for _ in range(2)] == [1, 2]
