@@ -10,7 +10,7 @@ from rvbuild.rules.common import Artifact, Product, Project, classes, folder, na
 if TYPE_CHECKING:
     from rvbuild.stages.mosaic import MosaicSettings
 
-VERSION = 2
+VERSION = 3
 RUN = "rvbuild.stages.mosaic:run"
 CODE = ("rvbuild.stages.mosaic",)
 WRITES = ("labels.vrt", "labels.tif", "labels.qml")

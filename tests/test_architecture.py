@@ -143,7 +143,7 @@ def test_the_declaring_and_the_building_part_know_no_pixels():
 @pytest.mark.slow
 def test_fiona_stays_behind_one_reader_and_one_writer():
     users = {module for module in MODULES if "fiona" in packages(module)}
-    assert users == {"rvbuild.geo.vector.files", "rvbuild.geo.write.layer"}
+    assert users == {"rvbuild.geo.vector.files", "rvbuild.geo.write.vectors.layer"}
 
 
 @pytest.mark.slow

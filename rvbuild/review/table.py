@@ -27,7 +27,7 @@ from rvbuild.errors import DataError
 from rvbuild.files.durable import sync
 from rvbuild.geo.grid import Grid, is_local, reproject
 from rvbuild.geo.vector.lonlat import to_lon_lat
-from rvbuild.geo.write.layer import write_layer
+from rvbuild.geo.write.vectors.layer import write_layer
 from rvbuild.review import geopackage, verdicts
 from rvbuild.review.shapes import area_of
 from rvbuild.review.suspect import Rings, Suspect

@@ -1,6 +1,7 @@
 """The interface of tasks whose scenes can be predicted and evaluated in strips of rows.
 
-Predicted strips are joined to the raw result; the counts of evaluated strips are added.
+Predicted strips are joined to the raw result, and what is derived of strips of it to the files of the scene; the counts
+of evaluated strips are added.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from rvbuild.progress import Progress
 from rvbuild.tasks.evaluation import Counts
 from rvbuild.tasks.merger import Merger
-from rvbuild.tasks.settings import InferSettings
+from rvbuild.tasks.settings import DeriveSettings, InferSettings
 
 if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
@@ -33,8 +34,20 @@ class Strip(NamedTuple):
     """The rows of the scene that are taken from it."""
 
 
+class DerivedStrip(Protocol):
+    """A strip of the raw result from which files were derived."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Those of `Strips.derive`, by name."""
+
+    @property
+    def first(self) -> int:
+        """Its first row."""
+
+
 class Strips(Protocol):
-    """Predicts strips and joins them, and evaluates strips."""
+    """Predicts strips and joins them, derives files of strips, and evaluates strips."""
 
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:
         """Return a merger of the windows of a strip; the parameters are those of `Task.merger`."""
@@ -43,6 +56,38 @@ class Strips(Protocol):
         self, strips: Sequence[Strip], grid: Grid, outputs: Path, settings: InferSettings, progress: Progress
     ) -> None:
         """Write the files of `Task.merger` for the scene of `grid` from all of its strips, from top to bottom."""
+
+    def derive(
+        self,
+        raw: Mapping[str, Path],
+        settings: DeriveSettings,
+        rows: tuple[int, int],
+        outputs: Path,
+        progress: Progress,
+    ) -> None:
+        """Write to `outputs` what `join_derived` needs of the rows of a strip: at least one file.
+
+        Parameters
+        ----------
+        raw, settings
+            As for `Task.derive`.
+        rows
+            The first row of the strip, a multiple of `rvbuild.rules.predict.BLOCK_ROWS`, and the one after its last.
+        outputs
+            An existing directory.
+        progress
+            Receives progress, in files.
+        """
+
+    def join_derived(
+        self,
+        strips: Sequence[DerivedStrip],
+        raw: Mapping[str, Path],
+        settings: DeriveSettings,
+        outputs: Path,
+        progress: Progress,
+    ) -> None:
+        """Write the files of `Task.derive` from all strips of a scene, from top to bottom, with the same bytes."""
 
     def score(
         self,

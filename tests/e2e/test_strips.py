@@ -7,6 +7,9 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
+import rasterio
+
 from .conftest import Space
 from .test_faults import start, wait_for
 
@@ -127,3 +130,33 @@ def test_a_killed_run_loses_no_strip_that_is_finished(built: Space, tmp_path: Pa
     assert "strips:c#0" not in again.did("built")
     assert other.rvbuild("predict").status == 0
     assert predictions(built) == predictions(other)
+
+
+def write_tall(space: Space) -> None:
+    """Make the scene c higher than a strip of which files are derived."""
+    path = space.root / "data/c.tif"
+    with rasterio.open(path) as image:
+        profile, pixels = image.profile, image.read()
+    pixels = np.tile(pixels[:, :, :32], (1, 65, 1))
+    profile.update(height=pixels.shape[1], width=pixels.shape[2])
+    with rasterio.open(path, "w", **profile) as image:
+        image.write(pixels)
+
+
+def test_files_are_derived_in_strips_with_the_same_keys_and_bytes(built: Space, tmp_path: Path) -> None:
+    vectors = '[predict]\nrgb = true\nvectors = [{ class = "building" }, { class = "ground", format = "gpkg" }]\n'
+    built.edit("[predict]\n", vectors)
+    write_tall(built)
+    in_strips = copied(built, tmp_path / "strips")
+    in_strips.edit("stride_px = 16\n", "stride_px = 16\nstrip_px = 65_536\n")
+    once, joined = built.rvbuild("predict", "--json"), in_strips.rvbuild("predict", "--json")
+    assert joined.status == once.status == 0, joined.err
+    assert joined.did("built") - once.did("built") >= {"predict:c#0", "predict:c#1", "strips:c#0", "strips:c#1"}
+    assert predictions(in_strips) == predictions(built)
+    of_scenes = {label: key for label, key in keys(in_strips).items() if "#" not in label}
+    assert of_scenes == keys(built)
+
+    # Another format is derived in strips again, without the network.
+    in_strips.edit('format = "gpkg"', 'format = "fgb"')
+    edited = in_strips.rvbuild("predict", "--json")
+    assert edited.did("built") == {"predict:c#0", "predict:c#1", "predict:c"}

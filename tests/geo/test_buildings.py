@@ -9,8 +9,8 @@ import shapely.affinity
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rvbuild.geo.write import buildings
-from rvbuild.geo.write.buildings import outlines
+from rvbuild.geo.write.vectors import buildings
+from rvbuild.geo.write.vectors.buildings import outlines
 
 
 def of(*patches: shapely.Polygon, split: float = 0.5, side_px: float = 4.0) -> list[shapely.Polygon]:

@@ -9,9 +9,9 @@ import shapely
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rvbuild.geo.write import junctions as module
-from rvbuild.geo.write.junctions import Outlines, junctions
-from rvbuild.geo.write.regions import Regions
+from rvbuild.geo.write.vectors import junctions as module
+from rvbuild.geo.write.vectors.junctions import Outlines, junctions
+from rvbuild.geo.write.vectors.regions import Regions
 
 NODATA = 255
 

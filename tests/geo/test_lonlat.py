@@ -18,7 +18,7 @@ from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.lonlat import LON_LAT, to_lon_lat
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.shapes import polygons
-from rvbuild.geo.write.polygons import write_features
+from rvbuild.geo.write.vectors.features import write_features
 
 
 def around(epsg: int, lon: float, lat: float, res: float, side: int = 64) -> Grid:

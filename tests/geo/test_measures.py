@@ -12,8 +12,8 @@ from rasterio.crs import CRS
 
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.windows import Window
-from rvbuild.geo.write import measures
-from rvbuild.geo.write.measures import mean_scores, sizes
+from rvbuild.geo.write.vectors import measures
+from rvbuild.geo.write.vectors.measures import mean_scores, sizes
 
 A, E2 = 6_378_137.0, 0.006_694_379_990_141_33
 

@@ -18,9 +18,9 @@ from rvbuild.geo.labels.open import open_labels
 from rvbuild.geo.vector.files import read_features
 from rvbuild.geo.vector.placing import to_pixels
 from rvbuild.geo.vector.shapes import polygons
-from rvbuild.geo.write import measures, regions
-from rvbuild.geo.write.polygons import vectorize
 from rvbuild.geo.write.rasters import ClassRasterWriter, ScoreRasterWriter
+from rvbuild.geo.write.vectors import measures, regions
+from rvbuild.geo.write.vectors.polygons import vectorize
 
 Classes = list[dict[str, Any]]
 

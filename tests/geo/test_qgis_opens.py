@@ -15,9 +15,9 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.write.polygons import write_features
 from rvbuild.geo.write.qgis import write_raster_style, write_score_style, write_vector_style
 from rvbuild.geo.write.rasters import ClassRasterWriter, ScoreRasterWriter
+from rvbuild.geo.write.vectors.features import write_features
 
 PYTHON = "/usr/bin/python3"
 """That of the system, for which QGIS is packaged."""

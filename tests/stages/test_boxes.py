@@ -17,7 +17,7 @@ from torch import nn
 
 from rvbuild.geo.labels.boxes import open_boxes
 from rvbuild.geo.raster.open import open_scene_image
-from rvbuild.geo.write.polygons import write_features
+from rvbuild.geo.write.vectors.features import write_features
 from rvbuild.learn.model_files import ModelInfo
 from rvbuild.progress import Silent
 from rvbuild.stages import infer, predict

@@ -12,9 +12,12 @@ import pytest
 import rasterio
 import rasterio.crs
 
+from rvbuild.errors import DataError
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.write.rasters import ClassRasterWriter, IdRasterWriter
+from rvbuild.geo.write.rasters import ClassRasterWriter, IdRasterWriter, ScoreRasterWriter
 from rvbuild.progress import Silent
+from rvbuild.rules import predict as predict_rule
+from rvbuild.stages import predict
 from rvbuild.tasks.segmentation.outputs import derive
 from tests.stages.sample_scenes import CLASSES, CRS, TRANSFORM, predict_settings
 
@@ -87,3 +90,39 @@ def test_deriving_needs_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_files_derived_from_strips_are_those_derived_at_once(tmp_path: Path) -> None:
+    grid = Grid(predict_rule.BLOCK_ROWS * 2 + 100, 24, TRANSFORM, rasterio.crs.CRS.from_user_input(CRS))
+    random = np.random.default_rng(1)
+    pixels = np.kron(random.integers(0, 2, (grid.height // 7 + 1, 4)), np.ones((7, 7))).astype(np.uint8)
+    pixels = pixels[: grid.height, : grid.width].copy()
+    pixels[:60] = 255
+    with IdRasterWriter(tmp_path / "raw_labels.tif", grid, temp=tmp_path) as file:
+        file.write(0, pixels)
+    with ScoreRasterWriter(tmp_path / "scores.tif", grid, CLASSES[:2], "uint8", temp=tmp_path) as file:
+        file.write(0, random.random((2, grid.height, grid.width), dtype=np.float32), pixels != 255)
+    vectors = [SPEC, {**SPEC, "file": "s.geojson", "simplify_px": 1.0}, {**SPEC, "class": "tree", "format": "geojson"}]
+    settings = predict_settings(rgb=True, scores="uint8", vectors=vectors)
+    inputs = {"raw": [tmp_path / "raw_labels.tif"], "scores": [tmp_path / "scores.tif"]}
+    rows = [[0, 4096], [4096, 8192], [8192, grid.height]]
+    strips = {}
+    for number, of_strip in enumerate(rows):
+        folder = tmp_path / f"strip{number}"
+        folder.mkdir()
+        predict.run_strip(inputs, {**settings, "rows": of_strip}, folder, Silent())
+        strips[f"strips/{number}"] = sorted(folder.iterdir())
+
+    def files(name: str, run: Any, inputs: dict[str, list[Path]], settings: Any) -> dict[str, bytes]:
+        (tmp_path / name).mkdir()
+        run(inputs, settings, tmp_path / name, Silent())
+        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+
+    once = files("once", predict.run, inputs, settings)
+    cut = {**settings, "strips": {"rows": rows}}
+    assert files("joined", predict.run_join, {**inputs, **strips}, cut) == once
+    assert {"labels.tif", "rgb.tif", "car.gpkg", "tree.geojson", "s.geojson"} <= set(once)
+    del strips["strips/1"]
+    assert files("incomplete", predict.run_join, {**inputs, **strips}, cut) == once, "at once, if a strip is not there"
+    with pytest.raises(DataError, match="expected at least 8300 rows, as when the strips were planned; found 8292"):
+        predict.run_strip(inputs, {**settings, "rows": [4096, 8300]}, tmp_path / "strip0", Silent())

@@ -1,4 +1,4 @@
-"""Vector files as they are read. With `rvbuild.geo.write.layer`, which writes them, all that knows fiona.
+"""Vector files as they are read. With `rvbuild.geo.write.vectors.layer`, which writes them, all that knows fiona.
 
 Features come as shapely geometries with the attributes that were asked for, in file order. Their canonical digest says
 whether two files mean the same, whatever their formatting.

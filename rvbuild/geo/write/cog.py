@@ -26,12 +26,14 @@ from rvbuild.geo.write.columns import Columns
 
 not_georeferenced_is_fine()
 
-_BLOCK_PX = 512
-_BAND_ROWS = 128
+TILE_COLS = 512
+"""The width of a tile, and in the final file its height."""
+
+TILE_ROWS = 128
 """Rows that are gathered before they are written, and the height of a tile of the temporary file: whole tiles are
 written once, never read back and compressed again."""
 
-_WRITE_COLS = 16 * _BLOCK_PX
+_WRITE_COLS = 16 * TILE_COLS
 """Columns that are written at once."""
 
 COPY_CACHE_BYTES = 16 << 20
@@ -44,7 +46,7 @@ ENV = {"GDAL_TIFF_INTERNAL_MASK": "YES", "GDAL_PAM_ENABLED": "NO"}
 def cog_options(resampling: str) -> dict[str, Any]:
     """Return the options of GDAL's COG driver, without a predictor."""
     return {
-        "blocksize": _BLOCK_PX,
+        "blocksize": TILE_COLS,
         "compress": "deflate",
         "overview_resampling": resampling,
         "bigtiff": "if_safer",
@@ -55,12 +57,41 @@ def cog_options(resampling: str) -> dict[str, Any]:
     }
 
 
+def placed(grid: Grid) -> dict[str, Any]:
+    """Return the options of rasterio for the size and the place of a raster."""
+    profile: dict[str, Any] = {"height": grid.height, "width": grid.width}
+    if grid.crs is not None:
+        profile["crs"] = grid.crs
+    if not grid.transform.is_identity:
+        profile["transform"] = grid.transform
+    return profile
+
+
+def tiled(grid: Grid, count: int, dtype: str, nodata: float | None) -> dict[str, Any]:
+    """Return the options of rasterio for a file whose rows are written from top to bottom."""
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        **placed(grid),
+        "count": count,
+        "dtype": dtype,
+        "tiled": True,
+        "blockxsize": TILE_COLS,
+        "blockysize": TILE_ROWS,
+        "compress": "deflate",
+        "zlevel": 1,
+        "bigtiff": "if_safer",
+    }
+    if nodata is not None:
+        profile["nodata"] = nodata
+    return profile
+
+
 class _Waiting:
     """The rows that wait until a row of tiles is complete."""
 
     def __init__(self, count: int, dtype: str, masked: bool, width: int, folder: Path) -> None:
-        self.values = Columns(count, _BAND_ROWS, width, dtype, folder)
-        self.mask = Columns(1, _BAND_ROWS, width, bool, folder) if masked else None
+        self.values = Columns(count, TILE_ROWS, width, dtype, folder)
+        self.mask = Columns(1, TILE_ROWS, width, bool, folder) if masked else None
 
 
 class CogWriter:
@@ -86,25 +117,7 @@ class CogWriter:
             self._options["predictor"] = "yes"
         self._masked = masked
         self._count, self._dtype = count, dtype
-        profile: dict[str, Any] = {
-            "driver": "GTiff",
-            "height": grid.height,
-            "width": grid.width,
-            "count": count,
-            "dtype": dtype,
-            "tiled": True,
-            "blockxsize": _BLOCK_PX,
-            "blockysize": _BAND_ROWS,
-            "compress": "deflate",
-            "zlevel": 1,
-            "bigtiff": "if_safer",
-        }
-        if nodata is not None:
-            profile["nodata"] = nodata
-        if grid.crs is not None:
-            profile["crs"] = grid.crs
-        if not grid.transform.is_identity:
-            profile["transform"] = grid.transform
+        profile = tiled(grid, count, dtype, nodata)
         if count > 1 or masked:
             profile["photometric"] = "rgb" if masked and count == 3 and dtype == "uint8" else "minisblack"
         self._env = ENV
@@ -135,9 +148,9 @@ class CogWriter:
                 f"{self.path.name}: expected rows from {row}, columns from {col} of {self.grid.width}, of "
                 f"{self._count} bands, got row {row0}, column {col0} of shape {data.shape}"
             )
-        for tiles in range(row0 // _BAND_ROWS, -(-(row0 + height) // _BAND_ROWS)):
-            first = tiles * _BAND_ROWS
-            begin, end = max(row0, first), min(row0 + height, first + _BAND_ROWS)
+        for tiles in range(row0 // TILE_ROWS, -(-(row0 + height) // TILE_ROWS)):
+            first = tiles * TILE_ROWS
+            begin, end = max(row0, first), min(row0 + height, first + TILE_ROWS)
             here, there = slice(begin - first, end - first), slice(begin - row0, end - row0)
             waiting = self._buffer(tiles)
             waiting.values.write(here, col0, data[:, there])
@@ -145,8 +158,8 @@ class CogWriter:
                 waiting.mask.write(here, col0, mask[np.newaxis, there])
         self._given = Window(row0, 0, height, col0 + width)
         if col0 + width == self.grid.width:
-            while (self._written + 1) * _BAND_ROWS <= row0 + height:
-                self._flush(_BAND_ROWS)
+            while (self._written + 1) * TILE_ROWS <= row0 + height:
+                self._flush(TILE_ROWS)
 
     def _buffer(self, tiles: int) -> _Waiting:
         """Return the rows that wait in a row of tiles."""
@@ -157,7 +170,7 @@ class CogWriter:
     def _flush(self, rows: int) -> None:
         """Write the next row of tiles."""
         waiting = self._waiting.pop(self._written)
-        row, self._written = self._written * _BAND_ROWS, self._written + 1
+        row, self._written = self._written * TILE_ROWS, self._written + 1
         with rasterio.Env(**self._env):
             for col in range(0, self.grid.width, _WRITE_COLS):
                 stop = min(col + _WRITE_COLS, self.grid.width)
@@ -181,7 +194,7 @@ class CogWriter:
             rows = self._given.row_stop if self._given.col_stop == self.grid.width else self._given.row
             if rows != self.grid.height:
                 raise ValueError(f"{self.path.name}: {rows} of {self.grid.height} rows were written")
-            if rest := rows - self._written * _BAND_ROWS:
+            if rest := rows - self._written * TILE_ROWS:
                 self._flush(rest)
             with rasterio.Env(**self._env, GDAL_CACHEMAX=COPY_CACHE_BYTES):
                 self._file.close()

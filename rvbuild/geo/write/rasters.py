@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from rasterio.enums import Resampling
 
 from rvbuild.geo.classes import NODATA, Classes, NamedClasses, names, palette
 from rvbuild.geo.grid import Grid
-from rvbuild.geo.write.cog import COPY_CACHE_BYTES, ENV, CogWriter, cog_options
+from rvbuild.geo.raster.file import grid_of, open_dataset
+from rvbuild.geo.write.cog import ENV, TILE_COLS, TILE_ROWS, CogWriter, cog_options, placed, tiled
+from rvbuild.geo.write.pyramid import factors, write_levels, write_upper_levels
+from rvbuild.geo.write.tiles import Part, assemble, assemble_cog
 
 
-class _ClassIdWriter(CogWriter):
-    """Writes class ids: one uint8 band, nodata 255, tiled and compressed.
+class IdRasterWriter(CogWriter):
+    """Writes class ids without colours and overviews: one uint8 band, nodata 255, tiled and compressed.
 
     Parameters
     ----------
@@ -49,12 +54,48 @@ class _ClassIdWriter(CogWriter):
         """
         self._append(row0, labels[np.newaxis], None, col0)
 
-
-class IdRasterWriter(_ClassIdWriter):
-    """Writes class ids without colours and overviews: the temporary file is the final one."""
-
     def _publish(self) -> None:
         self._temp.replace(self.path)
+
+
+class IdRows(NamedTuple):
+    """Rows of a scene that are in a file of an `IdRasterWriter`."""
+
+    path: Path
+    top: int
+    """The row of the scene that is the first one of the file."""
+    first: int
+    stop: int
+    """The rows of the scene that are meant."""
+
+
+def can_join_ids(parts: Sequence[IdRows], grid: Grid) -> bool:
+    """Tell whether the rows of all parts begin and end with rows of tiles."""
+    edges = (edge for part in parts for edge in (part.top, part.first, part.stop) if edge != grid.height)
+    return all(edge % TILE_ROWS == 0 for edge in edges)
+
+
+def join_ids(parts: Sequence[IdRows], path: Path, grid: Grid, *, temp: Path) -> None:
+    """Write the file of an `IdRasterWriter` for a scene from parts of it, without decoding their tiles.
+
+    Parameters
+    ----------
+    parts
+        From top to bottom; `can_join_ids` must hold for them.
+    path, grid
+        As for `IdRasterWriter`.
+    temp
+        A directory for a temporary file.
+    """
+    empty, across = temp / f"{path.name}.empty", -(-grid.width // TILE_COLS)
+    with rasterio.Env(**ENV), rasterio.open(empty, "w", **tiled(grid, 1, "uint8", NODATA), sparse_ok=True):
+        pass
+    tiles = [
+        Part(part.path, slice(*(-(-(row - part.top) // TILE_ROWS) * across for row in (part.first, part.stop))))
+        for part in parts
+    ]
+    assemble(empty, tiles, path)
+    empty.unlink()
 
 
 class DraftRasterWriter(IdRasterWriter):
@@ -68,7 +109,7 @@ class DraftRasterWriter(IdRasterWriter):
         _describe(self._file, classes)
 
 
-class ClassRasterWriter(_ClassIdWriter):
+class ClassRasterWriter(IdRasterWriter):
     """Writes class ids with overviews and the colours and names of the classes.
 
     All classes are given in id order; their names become the tags `class_0`, `class_1`, … of the band.
@@ -76,23 +117,57 @@ class ClassRasterWriter(_ClassIdWriter):
 
     def __init__(self, path: Path, grid: Grid, classes: Classes, *, temp: Path) -> None:
         super().__init__(path, grid, temp=temp)
-        _describe(self._file, classes)
+        self._classes = classes
+
+    def _publish(self) -> None:
+        colour_ids(self._temp, self.path, self._classes, temp=self._temp.parent)
 
 
 def colour_ids(ids: Path, path: Path, classes: Classes, *, temp: Path) -> None:
-    """Convert `ids`, a file of an `IdRasterWriter`, to `path`, with the result of a `ClassRasterWriter`.
+    """Write a raster of class ids as a `ClassRasterWriter` does, with overviews of `rvbuild.geo.write.pyramid`.
 
-    `temp` is a directory for a temporary file.
+    Parameters
+    ----------
+    ids
+        The ids: one band, uint8.
+    path
+        The file to write.
+    classes
+        All classes in id order.
+    temp
+        A directory for temporary files.
     """
-    described = temp / f"{path.name}.vrt"
-    try:
-        with rasterio.Env(**ENV, GDAL_CACHEMAX=COPY_CACHE_BYTES):
-            rasterio.shutil.copy(ids, described, driver="VRT")
-            with rasterio.open(described, "r+") as file:
+    with open_dataset(ids) as dataset:
+        grid = grid_of(ids, dataset)
+    with tempfile.TemporaryDirectory(dir=temp) as folder:
+        levels = write_levels(ids, (grid.height, grid.width), (0, grid.height), Path(folder))
+        join_levels([{level.name: level for level in levels}], path, grid, classes, temp=temp)
+
+
+def join_levels(strips: Sequence[Mapping[str, Path]], path: Path, grid: Grid, classes: Classes, *, temp: Path) -> None:
+    """Write the file of `colour_ids` from its levels.
+
+    Parameters
+    ----------
+    strips
+        For each strip, from top to bottom: the files of `rvbuild.geo.write.pyramid.write_levels` by name.
+    path, classes, temp
+        As for `colour_ids`.
+    grid
+        Of the scene.
+    """
+    with tempfile.TemporaryDirectory(dir=temp) as folder:
+        levels = write_upper_levels(strips, (grid.height, grid.width), Path(folder))
+        described, empty = Path(folder) / "described.vrt", Path(folder) / "empty.tif"
+        with rasterio.Env(**ENV, VRT_VIRTUAL_OVERVIEWS="YES"):
+            # GDAL writes the directories of a file without tiles, with overviews of these sizes.
+            profile = {"driver": "VRT", "count": 1, "dtype": "uint8", "nodata": NODATA, **placed(grid)}
+            with rasterio.open(described, "w", **profile) as file:
                 _describe(file, classes)
-            rasterio.shutil.copy(described, path, driver="COG", **cog_options("mode"))
-    finally:
-        described.unlink(missing_ok=True)
+                file.build_overviews(factors(grid.height, grid.width), Resampling.nearest)
+            options = {**cog_options("nearest"), "sparse_ok": "yes", "overviews": "force_use_existing"}
+            rasterio.shutil.copy(described, empty, driver="COG", **options)
+        assemble_cog(empty, [[Part(file) for file in parts] for parts in levels], path)
 
 
 def _describe(file: Any, classes: Classes) -> None:

@@ -12,7 +12,7 @@ import shapely
 
 from rvbuild.errors import DataError
 from rvbuild.geo.vector.files import read_features
-from rvbuild.geo.write.layer import geometry_type, rewrite_layer
+from rvbuild.geo.write.vectors.layer import geometry_type, rewrite_layer
 from rvbuild.review.edits.edit import Edit
 from rvbuild.review.shapes import fitted
 

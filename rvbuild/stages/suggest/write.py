@@ -19,8 +19,8 @@ from affine import Affine
 
 from rvbuild.geo.grid import Grid, crs_name, same_crs
 from rvbuild.geo.windows import Window
-from rvbuild.geo.write.polygons import write_features
 from rvbuild.geo.write.qgis import write_outline_style
+from rvbuild.geo.write.vectors.features import write_features
 from rvbuild.stages.suggest.windows import Place
 
 SUGGESTIONS = "suggestions.json"

@@ -14,9 +14,9 @@ from rvbuild.files.formats import SUFFIXES
 from rvbuild.geo.classes import Classes
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.write.overview import Overlay, class_overlay, shown_at
-from rvbuild.geo.write.polygons import write_features
 from rvbuild.geo.write.qgis import write_raster_style, write_score_style, write_vector_style
 from rvbuild.geo.write.rasters import ClassRasterWriter, RgbRasterWriter, ScoreRasterWriter
+from rvbuild.geo.write.vectors.features import write_features
 from rvbuild.progress import Progress
 from rvbuild.tasks.classification.cells import CELLS, Cells, class_ids, read_cells, shortest
 from rvbuild.tasks.classification.settings import CellDeriveSettings

@@ -13,8 +13,8 @@ from rvbuild.geo.classes import Classes, unnamed
 from rvbuild.geo.grid import Grid
 from rvbuild.geo.write.overview import Overlay, shown_at
 from rvbuild.geo.write.picture import draw_boxes
-from rvbuild.geo.write.polygons import write_features
 from rvbuild.geo.write.qgis import write_vector_style
+from rvbuild.geo.write.vectors.features import write_features
 from rvbuild.progress import Progress
 from rvbuild.tasks.detection.boxes import DETECTIONS, RAW_BOXES, read_detections, read_raw, write_detections
 from rvbuild.tasks.detection.merge import merge

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,16 @@ from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.raster.mosaic_source import open_image
 from rvbuild.geo.windows import bands
 from rvbuild.geo.write.overview import Overlay, class_overlay, overview
-from rvbuild.geo.write.polygons import vectorize
+from rvbuild.geo.write.pyramid import write_levels
 from rvbuild.geo.write.qgis import write_raster_style, write_score_style
-from rvbuild.geo.write.rasters import RgbRasterWriter, colour_ids
+from rvbuild.geo.write.rasters import RgbRasterWriter, colour_ids, join_levels
+from rvbuild.geo.write.vectors.polygons import vectorize
+from rvbuild.geo.write.vectors.strips import join_strips, write_strip
 from rvbuild.progress import Progress
 from rvbuild.tasks.metrics.tables import without_null
 from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES
 from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings
+from rvbuild.tasks.strips import DerivedStrip
 
 LABELS = "labels.tif"
 COLORS = "rgb.tif"
@@ -36,9 +39,59 @@ def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, output
     """Write the files of one scene; see `rvbuild.tasks.protocol.Task.derive`."""
     predict, classes, labels = settings["predict"], settings["classes"], raw[RAW_LABELS]
     progress.start("derive", 2 + predict["rgb"] + len(predict["vectors"]), "files")
-    trained = without_null(classes, settings["null_id"])
     colour_ids(labels, outputs / LABELS, classes, temp=outputs)
     progress.advance()
+    _write_of_whole(labels, settings, outputs, progress)
+    if predict["vectors"]:
+        vectorize(labels, classes, NODATA, predict["vectors"], outputs, raw.get(SCORES))
+        progress.advance(len(predict["vectors"]))
+
+
+def derive_strip(
+    raw: Mapping[str, Path],
+    settings: SegmentationDeriveSettings,
+    rows: tuple[int, int],
+    outputs: Path,
+    progress: Progress,
+) -> None:
+    """Write what `join_derived` needs of a strip; see `rvbuild.tasks.strips.Strips.derive`."""
+    vectors, labels = settings["predict"]["vectors"], raw[RAW_LABELS]
+    progress.start("derive", 2 if vectors else 1, "files")
+    with open_dataset(labels) as dataset:
+        shape = dataset.shape
+    write_levels(labels, shape, rows, outputs)
+    progress.advance()
+    if vectors:
+        write_strip(labels, settings["classes"], NODATA, vectors, rows, outputs, raw.get(SCORES))
+        progress.advance()
+
+
+def join_derived(
+    strips: Sequence[DerivedStrip],
+    raw: Mapping[str, Path],
+    settings: SegmentationDeriveSettings,
+    outputs: Path,
+    progress: Progress,
+) -> None:
+    """Write the files of `derive` from those of strips; see `rvbuild.tasks.strips.Strips.join_derived`."""
+    predict, classes, labels = settings["predict"], settings["classes"], raw[RAW_LABELS]
+    progress.start("join", 2 + predict["rgb"] + len(predict["vectors"]), "files")
+    with open_dataset(labels) as dataset:
+        grid = grid_of(labels, dataset)
+    files = [strip.files for strip in strips]
+    join_levels(files, outputs / LABELS, grid, classes, temp=outputs)
+    progress.advance()
+    _write_of_whole(labels, settings, outputs, progress)
+    if vectors := predict["vectors"]:
+        seams = [strip.first for strip in strips[1:]]
+        join_strips(files, seams, labels, classes, NODATA, vectors, outputs, raw.get(SCORES))
+        progress.advance(len(vectors))
+
+
+def _write_of_whole(labels: Path, settings: SegmentationDeriveSettings, outputs: Path, progress: Progress) -> None:
+    """Write what is made at once even of a scene in strips: styles, and a raster of colours."""
+    predict, classes = settings["predict"], settings["classes"]
+    trained = without_null(classes, settings["null_id"])
     write_raster_style(outputs / LABELS, trained)
     if predict["scores"]:
         write_score_style(outputs / SCORES, len(trained), predict["scores"])
@@ -46,9 +99,6 @@ def derive(raw: Mapping[str, Path], settings: SegmentationDeriveSettings, output
     if predict["rgb"]:
         _write_colors(labels, classes, outputs / COLORS)
         progress.advance()
-    if predict["vectors"]:
-        vectorize(labels, classes, NODATA, predict["vectors"], outputs, raw.get(SCORES))
-        progress.advance(len(predict["vectors"]))
 
 
 def arrays(raw: Mapping[str, Path], settings: SegmentationDeriveSettings) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ What evaluates reads labels and areas with fiona, which prediction alone does wi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,11 +16,12 @@ from rasterio.windows import Window as RasterioWindow
 
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.grid import Grid
+from rvbuild.geo.write.rasters import IdRows, can_join_ids, join_ids
 from rvbuild.progress import Progress
 from rvbuild.tasks.evaluation import Counts
 from rvbuild.tasks.segmentation.merge import RAW_LABELS, SCORES, SegmentationMerger, writers
-from rvbuild.tasks.segmentation.settings import SegmentationInferSettings
-from rvbuild.tasks.strips import Strip
+from rvbuild.tasks.segmentation.settings import SegmentationDeriveSettings, SegmentationInferSettings
+from rvbuild.tasks.strips import DerivedStrip, Strip
 
 if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
@@ -36,11 +37,37 @@ CACHE_BYTES = 64 << 20
 
 
 class RowStrips:
-    """Predicts and evaluates strips of rows; see `rvbuild.tasks.strips.Strips`."""
+    """Predicts and evaluates strips of rows, and derives files of them; see `rvbuild.tasks.strips.Strips`."""
 
     def merger(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> SegmentationMerger:
         """Return a merger of the windows of a strip, whose scores have no overviews."""
         return SegmentationMerger(grid, outputs, settings, final=False)
+
+    def derive(
+        self,
+        raw: Mapping[str, Path],
+        settings: SegmentationDeriveSettings,
+        rows: tuple[int, int],
+        outputs: Path,
+        progress: Progress,
+    ) -> None:
+        """Write the tiles and the vectors of a strip."""
+        from rvbuild.tasks.segmentation.outputs import derive_strip
+
+        derive_strip(raw, settings, rows, outputs, progress)
+
+    def join_derived(
+        self,
+        strips: Sequence[DerivedStrip],
+        raw: Mapping[str, Path],
+        settings: SegmentationDeriveSettings,
+        outputs: Path,
+        progress: Progress,
+    ) -> None:
+        """Write the files of a scene from the tiles and the vectors of its strips."""
+        from rvbuild.tasks.segmentation.outputs import join_derived
+
+        join_derived(strips, raw, settings, outputs, progress)
 
     def score(
         self,
@@ -74,6 +101,12 @@ class RowStrips:
         progress: Progress,
     ) -> None:
         """Write the raw result of a scene from that of its strips."""
+        parts = [IdRows(strip.files[RAW_LABELS], strip.top, strip.first, strip.stop) for strip in strips]
+        if not settings["predict"]["scores"] and can_join_ids(parts, grid):
+            progress.start("join", 1, "files")
+            join_ids(parts, outputs / RAW_LABELS, grid, temp=outputs)
+            progress.advance()
+            return
         labels, scores = writers(grid, outputs, settings)
         progress.start("join", grid.height, "rows")
         with contextlib.ExitStack() as stack:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from rvbuild.geo.raster.file import grid_of, open_dataset
 from rvbuild.geo.windows import bands
-from rvbuild.geo.write.junctions import Outlines, junctions
 from rvbuild.geo.write.rasters import IdRasterWriter
+from rvbuild.geo.write.vectors.junctions import Outlines, junctions
 
 Geometries = NDArray[np.object_]
 Labels = NDArray[np.uint8]
@@ -45,7 +45,8 @@ class _Simplified(NamedTuple):
 class Regions:
     """The regions of a raster of class ids in pixel coordinates; those used for several classes are computed once.
 
-    Borders follow the edges of pixels, holes are preserved, and regions that only touch at a corner are two.
+    Borders follow the edges of pixels, holes are preserved, and regions that only touch at a corner are two. They are
+    in the order of their last corners: see `last_corners`.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ class Regions:
         """
         path = self._without_patches(denoise_px)
         if simplify_px == 0:
-            yield from (geometries for geometries, _ in self._regions(path, class_id))
+            yield from self.of_rows(class_id, path=path)
             return
         key = (max(1, denoise_px), simplify_px)
         if key not in self._simplified:
@@ -96,19 +97,49 @@ class Regions:
         of_class = geometries[ids == class_id]
         yield from (of_class[start : start + BATCH] for start in range(0, len(of_class), BATCH))
 
-    def _regions(self, path: Path, class_id: int | None = None) -> Iterator[tuple[Geometries, NDArray[np.int64]]]:
+    def of_rows(
+        self, class_id: int, rows: tuple[int, int] | None = None, path: Path | None = None
+    ) -> Iterator[Geometries]:
+        """Yield the polygons that a class has in some rows of a raster, as if there were no others: (N,) at a time.
+
+        Parameters
+        ----------
+        class_id
+            The class.
+        rows
+            The first row, and the one after the last; None: all.
+        path
+            The raster; None: that of this object.
+        """
+        yield from (polygons for polygons, _ in self._regions(path or self._sieved[0], class_id, rows))
+
+    def _regions(
+        self, path: Path, class_id: int | None = None, rows: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Geometries, NDArray[np.int64]]]:
         """Yield polygons (N,) and their ids (N,), of a class or of all."""
-        with _ids(path) as ids, self._chosen(path, class_id) as mask:
+        waiting, ids_of_waiting = np.empty(0, dtype=object), np.empty(0, dtype=np.int64)
+        with _ids(path, rows=rows) as ids, self._chosen(path, class_id, rows) as mask:
             found = rasterio.features.shapes(rasterio.band(ids, 1), mask=rasterio.band(mask, 1), connectivity=4)
             while batch := [(shapely.geometry.shape(shape), int(id_)) for shape, id_ in itertools.islice(found, BATCH)]:
-                geometries = np.empty(len(batch), dtype=object)
-                geometries[:] = [geometry for geometry, _ in batch]
-                yield geometries, np.array([id_ for _, id_ in batch], dtype=np.int64)
+                polygons = np.empty(len(batch), dtype=object)
+                polygons[:] = [polygon for polygon, _ in batch]
+                polygons = np.concatenate([waiting, polygons])
+                ids_of_polygons = np.concatenate([ids_of_waiting, np.array([id_ for _, id_ in batch], dtype=np.int64)])
+                # GDAL yields a region when it has read its last row, and those of a row in an order of its own.
+                corners = last_corners(polygons)
+                order = np.lexsort((corners[:, 1], corners[:, 0]))
+                complete = np.searchsorted(corners[order, 0], corners[order[-1], 0])
+                polygons, ids_of_polygons = polygons[order], ids_of_polygons[order]
+                waiting, ids_of_waiting = polygons[complete:], ids_of_polygons[complete:]
+                if complete:
+                    yield polygons[:complete], ids_of_polygons[:complete]
+        if len(waiting):
+            yield waiting, ids_of_waiting
 
-    def _chosen(self, path: Path, class_id: int | None = None) -> Any:
+    def _chosen(self, path: Path, class_id: int | None = None, rows: tuple[int, int] | None = None) -> Any:
         """Return a raster that is 1 where the ids are those of a class, or of any, and 0 elsewhere."""
         chosen = set(range(256)) - {self._nodata} if class_id is None else {class_id}
-        return _ids(path, f"<LUT>{','.join(f'{value}:{int(value in chosen)}' for value in range(256))}</LUT>")
+        return _ids(path, f"<LUT>{','.join(f'{value}:{int(value in chosen)}' for value in range(256))}</LUT>", rows)
 
     def _without_patches(self, side: int) -> Path:
         """Return a raster in which patches of fewer than side x side pixels are merged into their largest neighbour."""
@@ -132,16 +163,42 @@ class Regions:
         return _Simplified(simple[kept], np.concatenate(ids)[kept])
 
 
-def _ids(path: Path, values: str = "") -> Any:
-    """Open a raster without its georeference, so that polygons are in pixels; `values` is an element of the source."""
+def last_corners(polygons: Geometries) -> NDArray[np.int64]:
+    """Return the corner of each polygon that is furthest to the right of those in its lowest row.
+
+    It belongs to one region of a raster alone, so that it says where a region is in their order.
+
+    Parameters
+    ----------
+    polygons
+        (N,) along the edges of pixels, in pixel coordinates.
+
+    Returns
+    -------
+    ndarray
+        (N, 2) row and column.
+    """
+    points, owners = shapely.get_coordinates(shapely.get_exterior_ring(polygons), return_index=True)
+    corners = np.zeros((len(polygons), 2), dtype=np.int64)
+    np.maximum.at(corners[:, 0], owners, points[:, 1].astype(np.int64))
+    lowest = points[:, 1] == corners[owners, 0]
+    np.maximum.at(corners[:, 1], owners[lowest], points[lowest, 0].astype(np.int64))
+    return corners
+
+
+def _ids(path: Path, values: str = "", rows: tuple[int, int] | None = None) -> Any:
+    """Open rows of a raster in its pixel coordinates, in which polygons are; `values` is an element of the source."""
     with open_dataset(path) as dataset:
         height, width = dataset.shape
-    size = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
+    first, stop = rows or (0, height)
+    size = f'xSize="{width}" ySize="{stop - first}"'
     kind = "ComplexSource" if values else "SimpleSource"
     return rasterio.open(
-        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><VRTRasterBand dataType="Byte" band="1"><{kind}>'
-        f"<SourceFilename>{escape(str(path.absolute()))}</SourceFilename><SourceBand>1</SourceBand>"
-        f"<SrcRect {size}/><DstRect {size}/>{values}</{kind}></VRTRasterBand></VRTDataset>"
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{stop - first}">'
+        f'<GeoTransform>0, 1, 0, {first}, 0, 1</GeoTransform><VRTRasterBand dataType="Byte" band="1">'
+        f"<{kind}><SourceFilename>{escape(str(path.absolute()))}</SourceFilename><SourceBand>1</SourceBand>"
+        f'<SrcRect xOff="0" yOff="{first}" {size}/><DstRect xOff="0" yOff="0" {size}/>{values}</{kind}>'
+        "</VRTRasterBand></VRTDataset>"
     )
 
 

@@ -1,0 +1,1 @@
+"""Vector files of predictions: regions of classes as polygons, buildings or points."""
