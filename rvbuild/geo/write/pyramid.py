@@ -30,6 +30,9 @@ _LEVELS = 3
 """Overviews that are made of a block."""
 BLOCK_PX = TILE_PX << _LEVELS
 
+_CACHE_BYTES = 32 << 20
+"""Of GDAL's block cache: whole tiles are written, and each block is read once."""
+
 _PROFILE = {
     "driver": "GTiff",
     "count": 1,
@@ -141,7 +144,7 @@ def _write(
         for level, height in enumerate(heights)
     ]
     with contextlib.ExitStack() as files:
-        files.enter_context(rasterio.Env(GDAL_PAM_ENABLED="NO"))
+        files.enter_context(rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_CACHEMAX=_CACHE_BYTES))
         written = {}
         for level in levels:
             first, stop = spans[level]

@@ -160,9 +160,9 @@ class PredictTable(Table):
     )
     strip_px: Pixels | None = Field(
         None,
-        description="For semantic_segmentation: scenes of more pixels are predicted in strips of rows of about so many "
-        "pixels, each stored as it is finished and computed wherever there is room; the result is the same, to the "
-        "byte. See docs/huge_scenes.md. Default: scenes are predicted at once.",
+        description="For semantic_segmentation: scenes of more pixels are predicted, and their files derived, in "
+        "strips of rows of about so many pixels, each stored as it is finished and computed wherever there is room; "
+        "the result is the same, to the byte. See docs/huge_scenes.md. Default: scenes are predicted at once.",
     )
     device: Device = Field(
         "auto",
