@@ -41,19 +41,17 @@ WRITES_STRIP = ("*.tif", "*.txt", "*.json")
 
 def artifacts(project: Project, code: str) -> Iterator[Artifact]:
     """Yield the predictions of every validation and test scene, each after its strips if it is cut."""
-    for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
-        yield from _of_scene(project, scene, code)
-
-
-def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
-    predict = project.predict.derive_settings()
     settings: DeriveSettings = {
         "task": project.task,
         "classes": classes(project),
         "null_id": project.null_id,
-        "predict": predict,
+        "predict": project.predict.derive_settings(),
     }
+    for scene in sorted((s for s in project.scenes if s.split != "train"), key=lambda s: s.id):
+        yield from _of_scene(project, scene, settings, code)
 
+
+def _of_scene(project: Project, scene: Scene, settings: DeriveSettings, code: str) -> Iterator[Artifact]:
     def of_strip(rows: list[int]) -> StripDeriveSettings:
         return {**settings, "rows": rows}
 
@@ -67,7 +65,7 @@ def _of_scene(project: Project, scene: Scene, code: str) -> Iterator[Artifact]:
         settings=settings,
         inputs=present(
             Product("raw", name("infer", project.name, scene.id), raw_files(project)),
-            scores(project, scene) if predict.get("vectors") else None,
+            scores(project, scene) if settings["predict"].get("vectors") else None,
         ),
         folder=folder(project, "predict", scene.id),
         code=code,
