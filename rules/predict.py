@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rvbuild.files.formats import SUFFIXES
+from rvbuild.project.tasks import SPECS
 from rvbuild.rules.common import (
     Artifact,
     Product,
@@ -72,7 +73,8 @@ def _of_scene(project: Project, scene: Scene, settings: DeriveSettings, code: st
         packages=packages(project),
         writes=WRITES,
     )
-    strips = cut(project, scene, project.predict.strip_px, lambda _: BLOCK_ROWS)
+    most_px = project.predict.strip_px if SPECS[project.task].gives_pixels else None
+    strips = cut(project, scene, most_px, lambda _: BLOCK_ROWS)
     # One strip alone would be the scene, made twice.
     yield from in_strips(
         whole, project, scene, strips if len(strips) > 1 else (), of_strip, (RUN_STRIP, RUN_JOIN), WRITES_STRIP

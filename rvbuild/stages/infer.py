@@ -45,6 +45,7 @@ from rvbuild.stages.threads.write_behind import WriteBehind
 from rvbuild.stages.window_rows import WindowRows
 from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.settings import InferSettings
+from rvbuild.tasks.strips import Strips
 
 if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
@@ -226,14 +227,13 @@ def infer_image(
             windows = task.windows(grid, aoi, settings)
             merger = task.merger(grid, outputs, settings)
         else:
-            area, groups = strip.area, rows.needed(strip.first, strip.stop)
+            area, groups = strip.area, groups_of(task.STRIPS, rows, strip.first, strip.stop)
             windows = [
                 window
                 for window in task.windows(grid, None, settings)
                 if rows.group(window) in groups and (area is None or area.mask(window).any())
             ]
             top, bottom = rows.pixels(groups, grid.height)
-            assert task.STRIPS is not None  # otherwise rules cut nothing
             merger = task.STRIPS.merger(grid.crop(Window(top, 0, bottom - top, grid.width)), outputs, settings)
         tallest = max((window.height for window in windows), default=settings["chip_px"])
         # One is enough beside a model that computes on two cores; a GPU is faster than one thread reads.
@@ -257,6 +257,11 @@ def infer_image(
             # Free its memory before the next ones are read.
             del batch, images, valid, predictions
         behind.call(merger.finish)
+
+
+def groups_of(strips: Strips, rows: WindowRows, first: int, stop: int) -> range:
+    """Return the groups of rows of windows that a strip predicts, from row `first` to the one before `stop`."""
+    return rows.needed(first, stop) if strips.repeats else rows.own(first, stop)
 
 
 def _merge(merger: Merger, windows: Sequence[tuple[Window, npt.NDArray[np.bool_]]], predictions: Any) -> None:

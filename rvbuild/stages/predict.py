@@ -72,9 +72,9 @@ def run_strip(
         As `run`; or the raw result does not have the rows.
     """
     task, (first, stop) = tasks.get(settings["task"]), settings["rows"]
-    assert task.STRIPS is not None  # otherwise rules cut nothing
+    assert task.RASTER_STRIPS is not None  # otherwise rules cut nothing
     require_rows(inputs["raw"], task.scene_grid(inputs["raw"][0]), stop)
-    task.STRIPS.derive(_raw(inputs), settings, (first, stop), outputs, progress)
+    task.RASTER_STRIPS.derive(_raw(inputs), settings, (first, stop), outputs, progress)
 
 
 def run_join(
@@ -96,9 +96,9 @@ def run_join(
         run(inputs, settings, outputs, progress)
         return
     task = tasks.get(settings["task"])
-    assert task.STRIPS is not None  # otherwise rules cut nothing
+    assert task.RASTER_STRIPS is not None  # otherwise rules cut nothing
     require_rows(inputs["raw"], task.scene_grid(inputs["raw"][0]), strips[-1].stop, last=True)
-    task.STRIPS.join_derived(strips, _raw(inputs), settings, outputs, progress)
+    task.RASTER_STRIPS.join_derived(strips, _raw(inputs), settings, outputs, progress)
 
 
 def _raw(inputs: Mapping[str, Sequence[Path]]) -> dict[str, Path]:

@@ -1,8 +1,9 @@
 """The strips stage: predicts strips of rows of a large scene, which the infer stage joins.
 
-A strip is predicted in the batches of the whole scene (`rvbuild.stages.window_rows`): it needs all groups of rows of
-windows that share pixels with it, and writes their rows. Those that other windows also belong to are incomplete; they
-are another strip's. So the joined result is, byte for byte, that of a scene that is predicted at once.
+A strip is predicted in the batches of the whole scene (`rvbuild.stages.window_rows`). Where the result is a raster, it
+needs all groups of rows of windows that share pixels with it, and writes their rows. Those that other windows also
+belong to are incomplete; they are another strip's. Boxes and cells belong to the strip in which their window begins. So
+the joined result is, byte for byte, that of a scene that is predicted at once.
 
 The area of interest in each strip is written first, as a raster: a strip depends on nothing else of the area.
 """
@@ -121,6 +122,7 @@ def run_area(
     with open_scene_image(inputs["image"], settings) as image:
         grid = image.grid
     aoi = open_aoi(inputs.get("aoi", ()), grid, settings.get("area"))
+    task = tasks.get(settings["task"])
     progress.start("area", len(settings["strips"]), "strips")
     for number, (first, stop) in enumerate(settings["strips"]):
         require_rows(inputs["image"], grid, stop)
@@ -129,7 +131,11 @@ def run_area(
         with IdRasterWriter(outputs / f"{number}.tif", rows, temp=outputs) as writer:
             for row in range(top, bottom, _ROWS):
                 window = Window(row, 0, min(_ROWS, bottom - row), grid.width)
-                mask = np.ones((window.height, window.width), bool) if aoi is None else aoi.mask(window)
+                mask = (
+                    np.ones((window.height, window.width), bool)
+                    if aoi is None
+                    else task.STRIPS.area(aoi, grid, window, settings)
+                )
                 writer.write(row - top, mask.astype(np.uint8))
         progress.advance()
 
@@ -156,9 +162,7 @@ def run_join(inputs: Mapping[str, Sequence[Path]], settings: JoinSettings, outpu
         grid = image.grid
     require_rows(inputs["image"], grid, cut[-1].stop, last=True)
     strips = [Strip(files, _rows(grid, first, stop, settings)[0], first, stop) for files, first, stop in cut]
-    task = tasks.get(settings["task"])
-    assert task.STRIPS is not None  # otherwise rules cut nothing
-    task.STRIPS.join(strips, grid, outputs, settings, progress)
+    tasks.get(settings["task"]).STRIPS.join(strips, grid, outputs, settings, progress)
 
 
 class AreaOfStrip:
@@ -200,6 +204,6 @@ class AreaOfStrip:
 
 def _rows(grid: Grid, first: int, stop: int, settings: InferSettings) -> tuple[int, int]:
     """Return the rows of the files of a strip, as rows of the scene: the first, and the one after the last."""
-    placing = tasks.get(settings["task"]).placing(settings)
-    rows = WindowRows.of(grid.width, placing, settings["predict"]["batch_size"])
-    return rows.pixels(rows.needed(first, stop), grid.height)
+    task = tasks.get(settings["task"])
+    rows = WindowRows.of(grid.width, task.placing(settings), settings["predict"]["batch_size"])
+    return rows.pixels(infer.groups_of(task.STRIPS, rows, first, stop), grid.height)

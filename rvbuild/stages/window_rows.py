@@ -49,6 +49,12 @@ class WindowRows:
         above = max(0, (first - self.size) // self.stride + 1) * self.stride
         return range(above // self.group_px, (stop - 1) // self.group_px + 1)
 
+    def own(self, first: int, stop: int) -> range:
+        """Return the groups of the windows that begin in the rows from `first`, where a group begins, up to `stop`."""
+        if first % self.group_px:
+            raise ValueError(f"expected a multiple of {self.group_px} rows, got {first}")
+        return range(first // self.group_px, -(-stop // self.group_px))
+
     def pixels(self, groups: range, height: int) -> tuple[int, int]:
         """Return the rows of pixels of groups, first and stop, in a scene of `height` rows."""
         return groups.start * self.group_px, min(height, groups.stop * self.group_px + self.size - self.stride)

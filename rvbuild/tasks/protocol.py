@@ -23,7 +23,7 @@ from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.orientations import Oriented
 from rvbuild.tasks.portable import Exported, Portable
 from rvbuild.tasks.settings import DeriveSettings, InferSettings
-from rvbuild.tasks.strips import Strips
+from rvbuild.tasks.strips import RasterStrips, Strips
 
 if TYPE_CHECKING:
     import torch
@@ -101,12 +101,12 @@ class Task(Augmentable, Protocol):
     """The type of the `predict` settings in a bundle: what every task has, and what this one adds."""
 
     RAW: Sequence[str]
-    """The files of the merger that `derive` reads; one of them describes the scene's grid, for `scene_grid`. Those of
-    the merger that are no part of it, such as scores, are results themselves. Its `TaskSpec` declares them.
-    """
+    """The files of the merger that `derive` reads; one of them describes the scene's grid, for `scene_grid`. Others of
+    the merger, such as scores, are results themselves. Its `TaskSpec` declares them."""
 
-    STRIPS: Strips | None
-    """How large scenes are predicted in strips; None: not at all."""
+    STRIPS: Strips
+    RASTER_STRIPS: RasterStrips | None
+    """How scenes are predicted in strips; and how files are derived and counts made in strips, if they are."""
     PORTABLE: Portable
     """What the task makes of the output of an exported network."""
 

@@ -1,7 +1,7 @@
-"""The interface of tasks whose scenes can be predicted and evaluated in strips of rows.
+"""The interfaces of strips of rows of a scene.
 
-Predicted strips are joined to the raw result, and what is derived of strips of it to the files of the scene; the counts
-of evaluated strips are added.
+All tasks predict strips and join them to the raw result. Where that is a raster, files are also derived of strips of it
+and joined, and the counts of evaluated strips are added.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
 
 from rvbuild.progress import Progress
 from rvbuild.tasks.evaluation import Counts
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
     from rvbuild.geo.classes import NamedClasses
     from rvbuild.geo.grid import Grid
+    from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
 
 
@@ -47,7 +50,16 @@ class DerivedStrip(Protocol):
 
 
 class Strips(Protocol):
-    """Predicts strips and joins them, derives files of strips, and evaluates strips."""
+    """Predicts strips and joins them."""
+
+    repeats: bool
+    """Whether a strip needs all windows that share pixels with it, and not those alone that begin in it."""
+
+    def area(self, aoi: Aoi, grid: Grid, window: Window, settings: InferSettings) -> np.ndarray:
+        """Return which pixels of a window of whole rows count for the windows of a strip: (H, W) bool.
+
+        A window is predicted if one of its pixels counts, as it is in a scene that is predicted at once.
+        """
 
     def merger(self, grid: Grid, outputs: Path, settings: InferSettings) -> Merger:
         """Return a merger of the windows of a strip; the parameters are those of `Task.merger`."""
@@ -56,6 +68,10 @@ class Strips(Protocol):
         self, strips: Sequence[Strip], grid: Grid, outputs: Path, settings: InferSettings, progress: Progress
     ) -> None:
         """Write the files of `Task.merger` for the scene of `grid` from all of its strips, from top to bottom."""
+
+
+class RasterStrips(Strips, Protocol):
+    """Derives files of strips of a raw result that is a raster, and evaluates strips."""
 
     def derive(
         self,

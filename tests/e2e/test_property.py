@@ -69,7 +69,7 @@ TABLES = {
         "predict": [
             "lr = 1e-2",
             'lr = 1e-2\n[predict]\nscores = "uint8"\nrgb = true',
-            'lr = 1e-2\n[predict]\ncells = "gpkg"\ntta = "d4"',
+            'lr = 1e-2\n[predict]\ncells = "gpkg"\ntta = "d4"\nbatch_size = 1\nstrip_px = 1024',
         ],
     },
     "boxes": {
@@ -87,7 +87,7 @@ TABLES = {
         "predict": [
             "score_thresh = 0.1",
             'score_thresh = 0.27\ntta = "flips"',
-            'score_thresh = 0.1\nmerge_thresh = 0.2\nboxes = "gpkg"',
+            'score_thresh = 0.1\nmerge_thresh = 0.2\nboxes = "gpkg"\nbatch_size = 1\nstrip_px = 2048',
         ],
     },
 }

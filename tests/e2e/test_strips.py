@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
 
 from .conftest import Space
@@ -130,6 +132,35 @@ def test_a_killed_run_loses_no_strip_that_is_finished(built: Space, tmp_path: Pa
     assert "strips:c#0" not in again.did("built")
     assert other.rvbuild("predict").status == 0
     assert predictions(built) == predictions(other)
+
+
+@pytest.mark.parametrize(("task", "place"), [("cells", "[predict]\n"), ("boxes", "score_thresh = 0.1\n")])
+def test_cells_and_boxes_are_in_the_strip_in_which_their_window_begins(
+    built_of: Callable[[str], Space], task: str, place: str, tmp_path: Path
+) -> None:
+    space = built_of(task)
+    text = (space.root / "projects/p.toml").read_text()
+    if "[predict]" not in text:
+        space.edit("[train]\n", "[predict]\n\n[train]\n")
+    space.edit("[scenes.by_id.t]\n", '[scenes.by_id.c]\naoi = "data/area.geojson"\n\n[scenes.by_id.t]\n')
+    space.edit(place, f"{place}batch_size = 1\n")
+    write_area(space, bottom=53)
+    in_strips = copied(space, tmp_path / "strips")
+    in_strips.edit("batch_size = 1\n", "batch_size = 1\nstrip_px = 2048\n")
+    once, joined = space.rvbuild("predict", "--json"), in_strips.rvbuild("predict", "--json")
+    assert joined.status == once.status == 0, joined.err
+    strips = joined.did("built") - once.did("built")
+    assert strips >= {"strips:c", "strips:c#0", "strips:c#1", "strips:t#0", "strips:t#1"}
+    assert not any(label.startswith("predict:c#") for label in strips), "lists are derived at once"
+    assert predictions(in_strips) == predictions(space)
+    assert keys(in_strips) == keys(space)
+
+    for each, changed in ((space, "infer:c"), (in_strips, "strips:c#1")):
+        write_area(each, bottom=60)
+        edited = each.rvbuild("predict", "--json")
+        assert changed in edited.did("built")
+        assert "strips:c#0" not in edited.did("built")
+    assert predictions(in_strips) == predictions(space)
 
 
 def write_tall(space: Space) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rvbuild.tasks.detection.average_precision import (
+from rvbuild.tasks.metrics.average_precision import (
     IOUS,
     RECALLS,
     SIZES,

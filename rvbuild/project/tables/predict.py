@@ -103,7 +103,7 @@ class VectorOutputTable(Table):
 class PredictTable(Table):
     """How scenes are predicted and written. labels.tif is always written."""
 
-    not_settings = ("mosaic", "engine", *keys_of_tasks("predict"))  # a task adds its own
+    not_settings = ("mosaic", "engine", "strip_px", *keys_of_tasks("predict"))  # a task adds its own
     omitted_defaults = ("tta",)
 
     stride_px: Pixels | None = Field(
@@ -160,7 +160,7 @@ class PredictTable(Table):
     )
     strip_px: Pixels | None = Field(
         None,
-        description="For semantic_segmentation: scenes of more pixels are predicted, and their files derived, in "
+        description="Scenes of more pixels are predicted, and for semantic_segmentation their files derived, in "
         "strips of rows of about so many pixels, each stored as it is finished and computed wherever there is room; "
         "the result is the same, to the byte. See docs/huge_scenes.md. Default: scenes are predicted at once.",
     )

@@ -97,8 +97,8 @@ def count(
             if rows is None:
                 own = settings["eval"]
                 return task.score(predictions, labels, aoi, classes, null_id, progress, own, worst, scores), worst
-            assert task.STRIPS is not None  # otherwise rules cut nothing
-            counts = task.STRIPS.score(predictions, labels, aoi, classes, null_id, progress, worst, scores, rows)
+            assert task.RASTER_STRIPS is not None  # otherwise rules cut nothing
+            counts = task.RASTER_STRIPS.score(predictions, labels, aoi, classes, null_id, progress, worst, scores, rows)
             return counts, worst
 
 

@@ -66,11 +66,11 @@ def run_join(
         scene.run(inputs, settings, outputs, progress)
         return
     task = tasks.get(settings["task"])
-    assert task.STRIPS is not None  # otherwise rules cut nothing
+    assert task.RASTER_STRIPS is not None  # otherwise rules cut nothing
     predictions = inputs["predictions"]
     require_rows(predictions, task.scene_grid(predictions[0]), strips[-1].stop, last=True)
     worst, parts = WorstPlaces(), []
     for strip in strips:
         worst.add_all(json.loads(strip.files[PLACES].read_text(encoding="utf-8")))
         parts.append(json.loads(strip.files[COUNTS].read_text(encoding="utf-8")))
-    scene.write(settings, outputs, task.STRIPS.added(parts), worst)
+    scene.write(settings, outputs, task.RASTER_STRIPS.added(parts), worst)

@@ -25,6 +25,7 @@ from rvbuild.settings.labels import CellLabelSettings
 from rvbuild.settings.predict import CellPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.classification.settings import CellDeriveSettings, CellInferSettings
+from rvbuild.tasks.classification.strips import CellStrips
 from rvbuild.tasks.evaluation import Evaluation
 from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.orientations import Oriented, mean
@@ -51,7 +52,8 @@ PREDICT_SETTINGS = CellPredictSettings
 
 RAW = SPEC.raw
 
-STRIPS = None
+STRIPS = CellStrips()
+RASTER_STRIPS = None
 
 PORTABLE = Probabilities(per_pixel=False)
 

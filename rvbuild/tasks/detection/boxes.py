@@ -76,6 +76,9 @@ class _Boxes(Protocol):
     outputs: NDArray[np.int64]
 
 
+_COLUMNS = ("boxes", "scores", "classes", "inside")
+
+
 class BoxMerger:
     """Gathers the boxes of windows and writes them at the end. Memory: 26 bytes for each."""
 
@@ -110,7 +113,7 @@ class BoxMerger:
         """Write all boxes."""
         empty = (np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.uint8), np.empty(0, bool))
         columns = [np.concatenate(arrays) for arrays in zip(empty, *self._parts, strict=True)]
-        tensors = dict(zip(("boxes", "scores", "classes", "inside"), columns, strict=True))
+        tensors = dict(zip(_COLUMNS, columns, strict=True))
         write_raw(self._path, self._grid, self._windows, [len(scores) for _, scores, *_ in self._parts], tensors)
 
 
@@ -135,6 +138,32 @@ def write_raw(
     save_file({**tensors, **placed}, path, metadata={"grid": json.dumps(grid.as_json())})
 
 
+def join_raw(parts: Sequence[tuple[Path, int]], grid: Grid, path: Path) -> None:
+    """Write the boxes of several files of windows as one.
+
+    Parameters
+    ----------
+    parts
+        Files of `BoxMerger`, in the order of their windows, each with the row of the scene that is its first one.
+    grid
+        Of the scene.
+    path
+        The file to write.
+
+    Raises
+    ------
+    DataError
+        A file was not written by `BoxMerger`.
+    """
+    windows, counts, columns = list[Window](), list[int](), list[dict[str, NDArray[Any]]]()
+    for part, top in parts:
+        _, tensors = _read(part)
+        windows += [Window(row + top, *rest) for row, *rest in tensors.pop("windows").tolist()]
+        counts += np.diff(tensors.pop("offsets")).tolist()
+        columns.append(tensors)
+    write_raw(path, grid, windows, counts, {name: np.concatenate([c[name] for c in columns]) for name in _COLUMNS})
+
+
 def read_raw(path: Path) -> Raw:
     """Read a `raw_boxes.safetensors`.
 
@@ -143,24 +172,33 @@ def read_raw(path: Path) -> Raw:
     DataError
         The file was not written by `BoxMerger`.
     """
+    grid, tensors = _read(path)
+    counts = np.diff(tensors["offsets"])
+    window = np.repeat(np.arange(len(counts)), counts)
+    origin = tensors["windows"][:, [1, 0, 1, 0]][window]
+    return Raw(
+        grid=grid,
+        windows=tensors["windows"],
+        boxes=tensors["boxes"].astype(np.float64) + origin,
+        scores=tensors["scores"],
+        classes=tensors["classes"],
+        inside=tensors["inside"].astype(bool),
+        window=window,
+    )
+
+
+def _read(path: Path) -> tuple[Grid, dict[str, NDArray[Any]]]:
+    """Return the grid and the tensors of a `raw_boxes.safetensors`."""
     try:
         with safe_open(path, framework="np") as file:
             grid = Grid.from_json(json.loads(file.metadata()["grid"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        counts = np.diff(tensors["offsets"])
-        window = np.repeat(np.arange(len(counts)), counts)
-        origin = tensors["windows"][:, [1, 0, 1, 0]][window]
-        return Raw(
-            grid=grid,
-            windows=tensors["windows"],
-            boxes=tensors["boxes"].astype(np.float64) + origin,
-            scores=tensors["scores"],
-            classes=tensors["classes"],
-            inside=tensors["inside"].astype(bool),
-            window=window,
-        )
+            tensors = {name: file.get_tensor(name) for name in ("windows", "offsets", *_COLUMNS)}
+        boxes, count = tensors["boxes"], int(tensors["offsets"][-1])
+        if boxes.shape != (count, 4) or tensors["windows"].shape != (len(tensors["offsets"]) - 1, 4):
+            raise ValueError(f"boxes of shape {boxes.shape} for {count} in windows")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: cannot be read as boxes of windows ({error}); predict the scene again") from error
+    return grid, tensors
 
 
 def write_detections(path: Path, detections: Detections) -> None:

@@ -16,8 +16,8 @@ from rvbuild.learn.device import kept_random_state, seed_everything
 from rvbuild.learn.hooks import PartObjective, Targets
 from rvbuild.learn.selection import Scores
 from rvbuild.settings.train import LossSettings
-from rvbuild.tasks.detection.average_precision import Matches, average, match, precision
 from rvbuild.tasks.detection.candidates import Detected
+from rvbuild.tasks.metrics.average_precision import Matches, average, match, precision
 from rvbuild.tasks.metrics.tables import mean
 
 CHIP_MERGE_THRESH = 0.5

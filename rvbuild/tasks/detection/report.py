@@ -27,7 +27,9 @@ from typing_extensions import TypedDict
 
 from rvbuild.geo.classes import Classes
 from rvbuild.settings.classes import ClassSettings
-from rvbuild.tasks.detection.average_precision import (
+from rvbuild.tasks.detection.score import BoxClassCounts, BoxCounts
+from rvbuild.tasks.evaluation import ClassItem, Evaluation
+from rvbuild.tasks.metrics.average_precision import (
     IOUS,
     RECALLS,
     SIZES,
@@ -37,8 +39,6 @@ from rvbuild.tasks.detection.average_precision import (
     precision,
     rates,
 )
-from rvbuild.tasks.detection.score import BoxClassCounts, BoxCounts
-from rvbuild.tasks.evaluation import ClassItem, Evaluation
 from rvbuild.tasks.metrics.precision_recall import PICTURE, Curve, picture
 from rvbuild.tasks.metrics.tables import (
     cell,

@@ -22,8 +22,8 @@ from rvbuild.geo.vector.boxes import Boxes, overlapping
 from rvbuild.geo.windows import Window
 from rvbuild.progress import Progress
 from rvbuild.settings.evaluation import BoxEvalSettings
-from rvbuild.tasks.detection.average_precision import match
 from rvbuild.tasks.detection.boxes import read_detections
+from rvbuild.tasks.metrics.average_precision import match
 from rvbuild.tasks.metrics.places import SIDE_PX, Pair, WorstPlaces
 from rvbuild.tasks.metrics.score_histogram import ScoreHistogram, score_histogram
 from rvbuild.tasks.metrics.tables import without_null
@@ -38,7 +38,7 @@ class BoxClassCounts(TypedDict):
     found: list[int]
     """True positives, false positives and false negatives of boxes that reach the score threshold, see `compare`."""
     labels: list[int]
-    """By size, as the next one of all boxes: see `rvbuild.tasks.detection.average_precision.Matches`."""
+    """By size, as the next one of all boxes: see `rvbuild.tasks.metrics.average_precision.Matches`."""
     boxes: list[list[float]]
     """[score, hits, errors] of each."""
 

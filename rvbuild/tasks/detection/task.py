@@ -25,6 +25,7 @@ from rvbuild.settings.predict import BoxPredictSettings
 from rvbuild.settings.train import LossSettings
 from rvbuild.tasks.detection.candidates import Candidates, Detected
 from rvbuild.tasks.detection.settings import BoxDeriveSettings, BoxInferSettings
+from rvbuild.tasks.detection.strips import BoxStrips
 from rvbuild.tasks.evaluation import Evaluation
 from rvbuild.tasks.merger import Merger
 from rvbuild.tasks.orientations import Orientation, Oriented
@@ -51,7 +52,8 @@ PREDICT_SETTINGS = BoxPredictSettings
 
 RAW = SPEC.raw
 
-STRIPS = None
+STRIPS = BoxStrips()
+RASTER_STRIPS = None
 
 PORTABLE = Candidates()
 

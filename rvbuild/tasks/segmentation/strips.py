@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
 from rasterio.windows import Window as RasterioWindow
 
@@ -26,6 +27,7 @@ from rvbuild.tasks.strips import DerivedStrip, Strip
 if TYPE_CHECKING:
     from rvbuild.geo.area.aoi import Aoi
     from rvbuild.geo.classes import NamedClasses
+    from rvbuild.geo.windows import Window
     from rvbuild.tasks.metrics.places import WorstPlaces
     from rvbuild.tasks.segmentation.score import PixelCounts
 
@@ -37,7 +39,13 @@ CACHE_BYTES = 64 << 20
 
 
 class RowStrips:
-    """Predicts and evaluates strips of rows, and derives files of them; see `rvbuild.tasks.strips.Strips`."""
+    """Predicts and evaluates strips of rows, and derives files of them; see `rvbuild.tasks.strips.RasterStrips`."""
+
+    repeats = True
+
+    def area(self, aoi: Aoi, grid: Grid, window: Window, settings: SegmentationInferSettings) -> npt.NDArray[np.bool_]:
+        """Return the pixels of a window that are in the area of interest, (H, W) bool."""
+        return aoi.mask(window)
 
     def merger(self, grid: Grid, outputs: Path, settings: SegmentationInferSettings) -> SegmentationMerger:
         """Return a merger of the windows of a strip, whose scores have no overviews."""

@@ -54,7 +54,7 @@ PREDICT_SETTINGS = PredictSettings
 
 RAW = SPEC.raw
 
-STRIPS = RowStrips()
+STRIPS = RASTER_STRIPS = RowStrips()
 
 PORTABLE = Probabilities(per_pixel=True)
 
