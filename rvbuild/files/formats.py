@@ -19,7 +19,7 @@ SUFFIXES: Mapping[str, str] = {name: f".{name}" for name in FORMATS}
 """The suffix of the files of each format."""
 
 DRIVERS = {".gpkg": "GPKG", ".fgb": "FlatGeobuf"}
-"""The OGR driver for a suffix; `rvbuild.geo.write.vectors.polygons` writes the other formats itself."""
+"""The OGR driver for a suffix; `rvbuild.geo.write.vectors.features` writes the other formats itself."""
 
 WRITES_LAYERS = "fiona"
 """The package that writes the formats of OGR."""

@@ -127,12 +127,12 @@ def test_only_rows_that_regions_at_seams_reach_are_read_again(tmp_path: Path, mo
     ids = np.ones((400, 30), dtype=np.uint8)
     ids[10:20, 5:9] = ids[96:103, 4:8] = ids[300:310, 4:8] = 0
     path = write_ids(tmp_path, ids)
-    read: list[tuple[int, int] | None] = []
+    read: list[tuple[int, int]] = []
     of_rows = regions.Regions.of_rows
 
-    def noted(self: regions.Regions, class_id: int, rows: Any = None, path: Path | None = None) -> Any:
+    def noted(self: regions.Regions, class_id: int, rows: tuple[int, int]) -> Any:
         read.append(rows)
-        return of_rows(self, class_id, rows, path)
+        return of_rows(self, class_id, rows)
 
     monkeypatch.setattr(regions.Regions, "of_rows", noted)
     joined(path, [0, 100, 200, 300, 400], [{"class": "car"}], tmp_path, None)

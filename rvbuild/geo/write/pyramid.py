@@ -22,13 +22,13 @@ from rvbuild.cores import cores
 from rvbuild.geo.classes import NODATA
 from rvbuild.geo.raster.file import open_dataset
 from rvbuild.geo.windows import Window
+from rvbuild.geo.write.cog import TILE_COLS
 
 Ids = NDArray[np.uint8]
 
-TILE_PX = 512
 _LEVELS = 3
 """Overviews that are made of a block."""
-BLOCK_PX = TILE_PX << _LEVELS
+BLOCK_PX = TILE_COLS << _LEVELS
 
 _CACHE_BYTES = 32 << 20
 """Of GDAL's block cache: whole tiles are written, and each block is read once."""
@@ -38,8 +38,8 @@ _PROFILE = {
     "count": 1,
     "dtype": "uint8",
     "tiled": True,
-    "blockxsize": TILE_PX,
-    "blockysize": TILE_PX,
+    "blockxsize": TILE_COLS,
+    "blockysize": TILE_COLS,
     "compress": "deflate",
     "bigtiff": "if_safer",
 }
@@ -61,7 +61,9 @@ def factors(height: int, width: int) -> list[int]:
     ([2, 4, 8, 16], [], [2])
     """
     smaller = (1 << level for level in range(1, 32))
-    return [factor for factor in smaller if max(height, width) * 2 > TILE_PX * factor and min(height, width) >= factor]
+    return [
+        factor for factor in smaller if max(height, width) * 2 > TILE_COLS * factor and min(height, width) >= factor
+    ]
 
 
 def write_levels(ids: Path, shape: tuple[int, int], rows: tuple[int, int], folder: Path) -> list[Path]:

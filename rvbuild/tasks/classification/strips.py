@@ -49,7 +49,6 @@ class CellStrips:
         joined = no_cells(grid, px, output_ids)
         for cells, top in parts:
             rows = joined.scores[top // px :][: len(cells.scores)]
-            known = cells.predicted[: len(rows)]
-            rows[known] = cells.scores[: len(rows)][known]
+            rows[cells.predicted] = cells.scores[cells.predicted]
             progress.advance()
         write_cells(outputs / CELLS, joined)

@@ -88,7 +88,7 @@ class Regions:
         """
         path = self._without_patches(denoise_px)
         if simplify_px == 0:
-            yield from self.of_rows(class_id, path=path)
+            yield from (polygons for polygons, _ in self._regions(path, class_id))
             return
         key = (max(1, denoise_px), simplify_px)
         if key not in self._simplified:
@@ -97,21 +97,17 @@ class Regions:
         of_class = geometries[ids == class_id]
         yield from (of_class[start : start + BATCH] for start in range(0, len(of_class), BATCH))
 
-    def of_rows(
-        self, class_id: int, rows: tuple[int, int] | None = None, path: Path | None = None
-    ) -> Iterator[Geometries]:
-        """Yield the polygons that a class has in some rows of a raster, as if there were no others: (N,) at a time.
+    def of_rows(self, class_id: int, rows: tuple[int, int]) -> Iterator[Geometries]:
+        """Yield the polygons that a class has in some rows of the raster, as if there were no others: (N,) at a time.
 
         Parameters
         ----------
         class_id
             The class.
         rows
-            The first row, and the one after the last; None: all.
-        path
-            The raster; None: that of this object.
+            The first row, and the one after the last.
         """
-        yield from (polygons for polygons, _ in self._regions(path or self._sieved[0], class_id, rows))
+        yield from (polygons for polygons, _ in self._regions(self._sieved[0], class_id, rows))
 
     def _regions(
         self, path: Path, class_id: int | None = None, rows: tuple[int, int] | None = None
